@@ -1,0 +1,66 @@
+"""ftk, the LLM Finetune Kit: fine-tune a language model on your own examples.
+
+    from ftk import QuickTrainer
+    trainer = QuickTrainer("smollm2", "sample:chat", max_steps=100)
+    trainer.train()
+
+Importing this package loads neither torch nor transformers: a name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .api import ProgressCallback as ProgressCallback
+    from .api import QuickTrainer as QuickTrainer
+    from .api import SimpleTrainer as SimpleTrainer
+    from .api import get_available_models as get_available_models
+    from .api import load_model as load_model
+    from .config import RunConfig as RunConfig
+    from .data.prepare import get_dataset_stats as get_dataset_stats
+    from .data.prepare import prepare_dataset as prepare_dataset
+    from .data.reading import load_dataset as load_dataset
+    from .data.reading import load_sample_dataset as load_sample_dataset
+    from .errors import FtkError as FtkError
+    from .estimate import estimate_training_time as estimate_training_time
+    from .evaluation.compare import compare_models as compare_models
+    from .evaluation.measure import benchmark_speed as benchmark_speed
+    from .evaluation.measure import calculate_perplexity as calculate_perplexity
+    from .evaluation.measure import evaluate_model as evaluate_model
+
+_HOMES = {
+    "FtkError": "errors",
+    "ProgressCallback": "api",
+    "QuickTrainer": "api",
+    "RunConfig": "config",
+    "SimpleTrainer": "api",
+    "benchmark_speed": "evaluation.measure",
+    "calculate_perplexity": "evaluation.measure",
+    "compare_models": "evaluation.compare",
+    "estimate_training_time": "estimate",
+    "evaluate_model": "evaluation.measure",
+    "get_available_models": "api",
+    "get_dataset_stats": "data.prepare",
+    "load_dataset": "data.reading",
+    "load_model": "api",
+    "load_sample_dataset": "data.reading",
+    "prepare_dataset": "data.prepare",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names, all of them
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftk' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,172 @@
+"""From wishes to a plan: every setting that says ``auto`` becomes a value, with its reason in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import hardware
+from .config import RunConfig
+from .data.prepare import first_rows, split
+from .data.reading import Dataset, load_dataset
+from .errors import UsageError
+from .hardware import Hardware, gib
+from .models import adapters, sources
+from .models.sources import Source
+
+QUANTISE_FROM = 2_000_000_000
+"""Weights from which a base model is held in 4 bits on a GPU and its activations are recomputed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done: settings without any ``auto``, model and data, and the reason for each choice."""
+
+    config: RunConfig
+    source: Source
+    dataset: Dataset
+    hardware: Hardware
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser updates of the whole run."""
+        assert self.config.max_steps is not None
+        return self.config.max_steps
+
+
+class _Choices:
+    """Collects values and reasons; a setting that the user has made is kept and gets no reason."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.values: dict[str, Any] = {}
+        self.reasons: dict[str, str] = {}
+
+    def choose(self, key: str, value: Any, reason: str) -> Any:
+        current = getattr(self.config, key)
+        if current not in ("auto", None):
+            return current
+        self.values[key] = value
+        self.reasons[key] = reason
+        return value
+
+
+def plan(config: RunConfig) -> Plan:
+    """Look at model, data and machine, and decide everything; fetches and loads nothing, imports no torch.
+
+    Raises:
+        FtkError: the model or the data cannot be had, or a setting cannot work here.
+
+    """
+    dataset = load_dataset(config.data)
+    if config.eval_data:
+        load_dataset(config.eval_data)
+    return resolve(config, hardware.detect(), sources.locate(config.model), dataset)
+
+
+def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Dataset) -> Plan:
+    """Decide everything that is left open.
+
+    Args:
+        config: The settings.
+        hardware: The machine.
+        source: Where the model is.
+        dataset: The rows to train on.
+
+    Raises:
+        UsageError: a setting cannot work on this machine; the message says what can.
+
+    """
+    choices = _Choices(config)
+    device = _device(choices, hardware)
+    weights = source.entry.weights if source.entry else 0
+    _number_format(choices, hardware, device, weights)
+    _adapter(choices, source)
+    _schedule(choices, dataset)
+    if config.compare == "auto":
+        choices.reasons["compare"] = "three held-out prompts show what was learnt"
+    resolved = config.merged(choices.values)
+    return Plan(resolved, source, dataset, hardware, choices.reasons)
+
+
+def _device(choices: _Choices, hardware: Hardware) -> str:
+    if choices.config.device.startswith("cuda") and not hardware.gpus:
+        raise UsageError(
+            "--device cuda: no NVIDIA GPU was found.", hint="Use --device cpu, or look at `nvidia-smi`."
+        )
+    if hardware.gpus:
+        best = max(hardware.gpus, key=lambda gpu: gpu.memory_total - gpu.memory_used)
+        name = f"cuda:{best.index}" if len(hardware.gpus) > 1 else "cuda"
+        return str(
+            choices.choose("device", name, f"{best.name}, {gib(best.memory_total - best.memory_used)} free")
+        )
+    return str(choices.choose("device", "cpu", "no NVIDIA GPU was found"))
+
+
+def _number_format(choices: _Choices, hardware: Hardware, device: str, weights: int) -> None:
+    config = choices.config
+    on_gpu = device.startswith("cuda")
+    big = weights >= QUANTISE_FROM
+    if on_gpu:
+        gpu = hardware.gpus[int(device.partition(":")[2] or 0) if ":" in device else 0]
+        precision = "bfloat16" if gpu.bfloat16 else "float16"
+        choices.choose("precision", precision, f"{gpu.name} {'has' if gpu.bfloat16 else 'lacks'} bfloat16")
+    else:
+        has = hardware.bfloat16 and device == "cpu"
+        reason = (
+            "the processor multiplies bfloat16 natively"
+            if has
+            else "bfloat16 would be emulated here, and slower"
+        )
+        choices.choose("precision", "bfloat16" if has else "float32", reason)
+    if config.precision == "float16" and not on_gpu:
+        raise UsageError("--precision float16 needs a GPU.", hint="Use bfloat16 or float32 on a CPU.")
+    size = f"{weights / 1e9:.1f} billion weights" if weights else "size not known before loading"
+    quantise = on_gpu and big
+    choices.choose(
+        "quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}"
+    )
+    if config.quantization == "8bit" and not on_gpu:
+        raise UsageError("--quantization 8bit needs an NVIDIA GPU.", hint="Use nf4 or none on a CPU.")
+    choices.choose(
+        "gradient_checkpointing",
+        quantise,
+        "saves memory that a large model needs" if quantise else "there is room",
+    )
+    if config.optimizer not in ("auto", "adamw") and not on_gpu:
+        raise UsageError(f"--optimizer {config.optimizer} needs an NVIDIA GPU.", hint="Use adamw on a CPU.")
+    choices.choose("optimizer", "adamw", "the state of an adapter is small")
+
+
+def _adapter(choices: _Choices, source: Source) -> None:
+    entry = source.entry
+    rank = choices.choose(
+        "lora_rank", entry.lora.rank if entry else 16, "the catalogue's" if entry else "a good default"
+    )
+    choices.choose("lora_alpha", 2.0 * rank, "twice the rank")
+    if entry:
+        choices.choose("lora_targets", list(entry.lora.targets), "all linear layers of a block")
+    elif choices.config.lora_targets == "auto":
+        choices.reasons["lora_targets"] = "all linear layers of a block, found when the model is loaded"
+
+
+def targets_for(config: RunConfig, architecture: str) -> list[str] | str:
+    """The layers that get an adapter, also for a model whose architecture became known only by loading it."""
+    return adapters.default_targets(architecture) if config.lora_targets == "auto" else config.lora_targets
+
+
+def _schedule(choices: _Choices, dataset: Dataset) -> None:
+    config = choices.config
+    fraction = 0.0 if config.eval_data else config.eval_fraction
+    rows = len(split(first_rows(dataset, config.max_rows), fraction, seed=config.seed).train)
+    effective = config.batch_size * config.gradient_accumulation
+    per_epoch = math.ceil(rows / effective)
+    steps = choices.choose(
+        "max_steps",
+        max(1, math.ceil(per_epoch * config.epochs)),
+        f"{config.epochs:g} epochs of {rows} rows, {effective} rows a step",
+    )
+    choices.choose("eval_steps", max(1, math.ceil(steps / 5)), "five evaluations in a run")
+    choices.choose("save_steps", max(1, math.ceil(steps / 4)), "four checkpoints in a run")

@@ -1,0 +1,147 @@
+"""How long a run will take and how much memory it needs, before anything is loaded.
+
+Time: a LoRA step needs about four floating-point operations a base weight and token (forward, and backward to
+the activations; frozen weights need no gradient). They are divided by the rate of this machine's matrix
+multiplication, measured for half a second, times the part of it that a training loop reaches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from . import autoconfig
+from .autoconfig import Plan
+from .catalog import CatalogModel
+from .config import build
+from .data.prepare import first_rows
+
+_CPU_EFFICIENCY = 0.15
+"""Part of the matmul rate that the loop reaches on a CPU; SmolLM2-135M on two cores reached 0.13 to 0.17."""
+_GPU_EFFICIENCY = 0.35
+"""The same on a GPU: a usual value for fine-tuning with short rows; not measured on ftk's own loop yet."""
+_CHARACTERS_PER_TOKEN = 4.0
+_TEMPLATE_TOKENS = 12
+_BYTES_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+_CONTEXT = 0.5 * 2**30
+_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """Seconds of training, with the range to expect, and what they were worked out from."""
+
+    seconds: float
+    low: float
+    high: float
+    steps: int
+    tokens: int
+    tokens_per_s: float
+    basis: str
+
+
+def estimate_training_time(
+    model: str = "smollm2", data: Any = "sample:chat", **settings: Any
+) -> TimeEstimate:
+    """How long training will take on this machine; loads no model.
+
+    Args:
+        model: Whatever the setting ``model`` takes.
+        data: Whatever the setting ``data`` takes.
+        settings: Any other key of `RunConfig`.
+
+    Raises:
+        FtkError: model or data cannot be had, or a setting is not acceptable.
+
+    """
+    return for_plan(autoconfig.plan(build({"model": model, "data": data, **settings})))
+
+
+def for_plan(plan: Plan) -> TimeEstimate:
+    """The time of a plan; see `estimate_training_time`."""
+    config = plan.config
+    rows = first_rows(plan.dataset, config.max_rows).rows
+    characters = sum(len(m["content"]) + 4 * _TEMPLATE_TOKENS for row in rows for m in row.messages) / len(
+        rows
+    )
+    row = min(float(config.max_length), characters / _CHARACTERS_PER_TOKEN)
+    steps = plan.total_steps
+    tokens = int(steps * config.batch_size * config.gradient_accumulation * row)
+    weights = plan.source.entry.weights if plan.source.entry else _weights_on_disk(plan)
+    rate = matmul_rate(config.device, str(config.precision))
+    on_cpu = config.device == "cpu"
+    recomputed = 4 / 3 if config.gradient_checkpointing is True else 1.0
+    per_second = rate * (_CPU_EFFICIENCY if on_cpu else _GPU_EFFICIENCY) / (4 * weights * recomputed)
+    seconds = tokens / per_second
+    return TimeEstimate(
+        seconds=seconds,
+        low=seconds / 1.6,
+        high=seconds * 1.6,
+        steps=steps,
+        tokens=tokens,
+        tokens_per_s=per_second,
+        basis=f"{rate / 1e12:.2f} TFLOP/s measured in {config.precision} on {config.device}, {weights / 1e9:.2f}B weights",
+    )
+
+
+def _weights_on_disk(plan: Plan) -> int:
+    """The weights of a model outside the catalogue, from the size of its files."""
+    path = plan.source.path
+    if path is None:
+        return 1_000_000_000
+    if path.is_file():
+        return path.stat().st_size * 2
+    return sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2
+
+
+def matmul_rate(device: str = "cpu", precision: str = "float32", seconds: float = 0.5) -> float:
+    """Floating-point operations a second of a matrix product of the size that models have, measured now."""
+    import torch
+
+    size = 1024 if device == "cpu" else 4096
+    dtype = getattr(torch, precision)
+    a = torch.randn(size, size, dtype=torch.float32, device=device).to(dtype)
+    a @ a
+    runs, begin = 0, time.monotonic()
+    while time.monotonic() - begin < seconds:
+        for _ in range(4):
+            a @ a
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        runs += 4
+    return 2 * size**3 * runs / (time.monotonic() - begin)
+
+
+def memory(model: CatalogModel, *, quantized: bool, batch: int, length: int, checkpointing: bool) -> int:
+    """Bytes of GPU memory that training a catalogue model takes, by formula.
+
+    Weights (NF4 with double quantisation: 4 bits, 8 bits a block of 64 and 32 bits a 256 blocks; embeddings
+    and head stay in 16 bits), adapter with float32 masters and AdamW's moments (18 bytes a weight), activations
+    in 16 bits, logits of all positions in 16 and 32 bits with their gradient, 0.5 GiB for the CUDA context and
+    10 % for fragmentation. Worked out, not measured.
+    """
+    embedding = model.vocabulary * model.hidden * (1 if model.tied else 2)
+    blocks = model.weights - embedding
+    weights = embedding * 2 + blocks * (_BYTES_NF4 if quantized else 2)
+    attention = (model.heads + model.kv_heads) * model.head_dim
+    widths = model.layers * (2 * (model.hidden + attention) + 3 * (model.hidden + model.intermediate))
+    adapter = 18 * model.lora.rank * widths
+    tokens = batch * length
+    layer = tokens * 2 * (10 * model.hidden + 3 * attention + 4 * model.intermediate)
+    kept = model.layers * tokens * 2 * model.hidden + layer if checkpointing else model.layers * layer
+    logits = tokens * model.vocabulary * 10
+    return int((weights + adapter + kept + logits) * _MARGIN + _CONTEXT)
+
+
+def vram(model: CatalogModel) -> tuple[float, float]:
+    """Minimum and recommended GPU memory in GiB, rounded up to a tenth: what the catalogue states.
+
+    Minimum: NF4, one row of 512 tokens, activations recomputed. Recommended: 16-bit weights, four rows of 512
+    tokens, activations recomputed from 2 billion weights.
+    """
+    least = memory(model, quantized=True, batch=1, length=512, checkpointing=True)
+    big = model.weights >= autoconfig.QUANTISE_FROM
+    best = memory(model, quantized=False, batch=4, length=512, checkpointing=big)
+    return tuple(math.ceil(size / 2**30 * 10) / 10 for size in (least, best))  # type: ignore[return-value]

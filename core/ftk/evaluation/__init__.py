@@ -1,0 +1,1 @@
+"""Evaluation: generate answers, compare two models, measure loss, perplexity and speed."""

@@ -1,0 +1,1 @@
+"""Models: find the weights, fetch them, load them, put an adapter on them."""

@@ -1,0 +1,131 @@
+"""LoRA adapters: where they go, how they are put on and saved (LoRA: arXiv:2106.09685, through peft)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ConfigError, ModelError
+
+_LLAMA_LIKE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_TARGETS: dict[str, list[str]] = {
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    **dict.fromkeys(
+        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _LLAMA_LIKE
+    ),
+}
+
+
+def default_targets(architecture: str) -> list[str] | Literal["all-linear"]:
+    """The layers that get an adapter by default: all linear ones of a block.
+
+    QLoRA (arXiv:2305.14314, section 4) found that adapters on all linear layers are what it takes to match
+    full fine-tuning. For an architecture that is not listed, peft looks for them itself.
+    """
+    return _TARGETS.get(architecture, "all-linear")
+
+
+def add(
+    model: Any,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    targets: list[str] | str,
+) -> Any:
+    """Freeze the model and put a fresh adapter on it; its weights get the number format of the base.
+
+    The adapter begins as the identity (B is zero). peft would keep it in float32 and cast every input; the
+    optimiser holds the float32 masters instead (`training.optim`), which halves the traffic.
+
+    Args:
+        model: A transformers causal language model, quantised or not.
+        rank: Width of the two matrices.
+        alpha: Scale; the output is multiplied by alpha / rank.
+        dropout: Part of the adapter's input dropped while training.
+        targets: Names of the layers, or ``all-linear``.
+
+    Raises:
+        ConfigError: no layer of the model has one of these names.
+
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if not isinstance(targets, str):
+        _check_targets(model, targets)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=_has_conv1d(model),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # peft's remarks on Conv1D and on tied weights do not concern the user
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    dtype = model.get_input_embeddings().weight.dtype
+    for parameter in trainable(adapted):
+        parameter.data = parameter.data.to(dtype)
+    return adapted
+
+
+def _check_targets(model: Any, targets: list[str]) -> None:
+    known = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if _is_linear(module)}
+    if missing := [target for target in targets if target.rsplit(".", 1)[-1] not in known]:
+        raise ConfigError(
+            f"lora_targets: this model has no linear layer named {', '.join(map(repr, missing))}.",
+            hint=f"It has: {', '.join(sorted(known))}",
+        )
+
+
+def _is_linear(module: Any) -> bool:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, torch.nn.Linear | Conv1D)
+
+
+def _has_conv1d(model: Any) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
+def trainable(model: Any) -> list[Any]:
+    """The parameters that training moves, in the model's order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write adapter, tokenizer and chat template, as `PeftModel.from_pretrained` and servers read them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft looks for the base model's vocabulary on the Hub and says so
+        model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    tokenizer.save_pretrained(str(folder))
+
+
+def load(model: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """Put a saved adapter on its base model.
+
+    Raises:
+        ModelError: the folder holds no adapter, or one of another model.
+
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{folder} holds no adapter (adapter_model.safetensors is missing).")
+    try:
+        return PeftModel.from_pretrained(
+            model, str(folder), is_trainable=trainable, autocast_adapter_dtype=False, local_files_only=True
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{folder} does not fit this model: {' '.join(str(error).split())[:200]}",
+            hint="The adapter belongs to the model named in its adapter_config.json.",
+        ) from error

@@ -1,0 +1,167 @@
+"""Load a model for training or inference: weights, precision, quantisation, tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..catalog import CatalogModel
+from ..errors import ModelError
+from . import sources
+from .sources import Progress, Source
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was loaded: names, the exact number of weights, number format, device, and where it came from."""
+
+    name: str
+    reference: str
+    architecture: str
+    weights: int
+    context: int
+    vocabulary: int
+    quantization: Literal["none", "8bit", "nf4"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    device: str
+    source: str
+    entry: CatalogModel | None
+
+
+class LoadedModel(NamedTuple):
+    """A model with its tokenizer, ready to be trained or asked; unpacks into the three."""
+
+    model: Any
+    tokenizer: Any
+    info: ModelInfo
+
+
+def silent(phase: str, detail: str, done: float | None, total: float | None) -> None:
+    """A progress callback that tells nobody."""
+
+
+def load(
+    source: Source,
+    *,
+    quantization: Literal["none", "8bit", "nf4"] = "none",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> LoadedModel:
+    """Load a model that is on disk.
+
+    Args:
+        source: What `sources.locate` found and `sources.fetch` brought.
+        quantization: How the linear layers are stored; nf4 is double-quantised (QLoRA, arXiv:2305.14314).
+        precision: The number format of everything else and of the computation.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        progress: Told that the load goes on.
+
+    Raises:
+        ModelError: the files are damaged, or the model does not fit into the memory.
+
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    assert source.path is not None
+    progress("quantise" if quantization != "none" else "load", source.name, None, None)
+    dtype = getattr(torch, precision)
+    options: dict[str, Any] = {}
+    if quantization != "none":
+        options["quantization_config"] = _quantization_config(quantization, dtype)
+    if device != "cpu" or quantization != "none":
+        options["device_map"] = {"": device}
+    model = _explained(
+        source,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            str(source.path),
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **options,
+        ),
+    )
+    model.name_or_path = model.config._name_or_path = source.reference
+    model.eval()
+    tokenizer = load_tokenizer(source)
+    return LoadedModel(model, tokenizer, _info(source, model, quantization, precision, device))
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The tokenizer of a model that is on disk, with a padding token.
+
+    Raises:
+        ModelError: the folder holds none that can be read.
+
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _explained(
+        source,
+        lambda: AutoTokenizer.from_pretrained(
+            str(source.path), trust_remote_code=False, local_files_only=True
+        ),
+    )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {source.name} has no end-of-text token.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this id
+    return tokenizer
+
+
+def _explained(source: Source, action: Callable[[], Any]) -> Any:
+    import torch
+
+    try:
+        return action()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(
+            f"{source.name} does not fit into the memory.",
+            hint="Try --quantization nf4, or a smaller model: `ftk models`.",
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"{source.path} could not be loaded: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            hint="Is the folder complete, and its architecture one that transformers carries (no remote code)?",
+        ) from error
+
+
+def _quantization_config(quantization: str, dtype: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _info(source: Source, model: Any, quantization: Any, precision: Any, device: str) -> ModelInfo:
+    config = model.config.get_text_config()
+    return ModelInfo(
+        name=source.entry.name if source.entry else source.name,
+        reference=source.reference,
+        architecture=config.model_type,
+        weights=model.num_parameters(),
+        context=int(getattr(config, "max_position_embeddings", 0) or 2048),
+        vocabulary=int(config.vocab_size),
+        quantization=quantization,
+        precision=precision,
+        device=device,
+        source=source.kind,
+        entry=source.entry,
+    )
+
+
+def find_and_load(name: str, progress: Progress = silent, **options: Any) -> LoadedModel:
+    """Find, fetch and load a model in one call; `options` are those of `load`."""
+    return load(sources.fetch(sources.locate(name), progress), progress=progress, **options)

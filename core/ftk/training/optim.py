@@ -1,0 +1,130 @@
+"""The optimiser over float32 masters of the adapter's weights, and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..config import RunConfig
+from ..errors import TrainingError
+
+
+class AdapterOptimizer:
+    """AdamW on float32 copies of the trained weights.
+
+    The adapter computes in the base's number format. bfloat16 has 8 bits of precision: an update of 2e-4 of a
+    weight's size would be rounded away, so the updates are summed up in float32 and copied back after every
+    step. Costs 8 bytes a trained weight, which for an adapter is next to nothing.
+    """
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], config: RunConfig) -> None:
+        self.parameters = list(parameters)
+        self.masters = [
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters
+        ]
+        self.optimizer = _make(config.optimizer, self.masters, config)
+
+    def collect(self) -> None:
+        """Add the gradients of a micro-batch to the masters', in float32, and clear them."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter is master or parameter.grad is None:
+                continue
+            grad = parameter.grad.float()
+            master.grad = grad if master.grad is None else master.grad.add_(grad)
+            parameter.grad = None
+
+    def clip(self, max_norm: float) -> torch.Tensor:
+        """Scale the gradients down to `max_norm` and return the norm that they had."""
+        return torch.nn.utils.clip_grad_norm_(self.masters, max_norm)
+
+    def step(self, learning_rate: float) -> None:
+        """Update the weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.copy_to_model()
+
+    @torch.no_grad()
+    def copy_to_model(self) -> None:
+        """Write the masters into the model's weights."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter is not master:
+                parameter.copy_(master)
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        for tensor in (*self.parameters, *self.masters):
+            tensor.grad = None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Masters and moments as named tensors, for a checkpoint."""
+        tensors = {f"master.{index}": master.detach() for index, master in enumerate(self.masters)}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                tensors[f"state.{index}.{key}"] = torch.as_tensor(value)
+        return {key: tensor.contiguous() for key, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take up the masters and moments of a checkpoint.
+
+        Raises:
+            TrainingError: they belong to another adapter.
+
+        """
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        try:
+            for index, master in enumerate(self.masters):
+                master.copy_(tensors[f"master.{index}"])
+            for key, tensor in tensors.items():
+                if key.startswith("state."):
+                    _, number, name = key.split(".", 2)
+                    moments.setdefault(int(number), {})[name] = tensor
+            state = self.optimizer.state_dict()
+            self.optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainingError(f"The checkpoint does not fit this adapter: {error}.") from error
+        self.copy_to_model()
+
+
+def _make(name: str, parameters: list[torch.Tensor], config: RunConfig) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8}
+    groups = [{"params": parameters, "weight_decay": config.weight_decay}]
+    if name == "adamw":
+        fused = parameters[0].device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(groups, fused=fused, **options)
+    from bitsandbytes import optim
+
+    kinds = {
+        "adamw-8bit": optim.AdamW8bit,
+        "paged-adamw": optim.PagedAdamW32bit,
+        "paged-adamw-8bit": optim.PagedAdamW8bit,
+    }
+    made: torch.optim.Optimizer = kinds[name](groups, **options)
+    return made
+
+
+def learning_rate(step: int, total: int, config: RunConfig) -> float:
+    """The learning rate of update `step` (from 0) of `total`.
+
+    It rises linearly from zero over the warm-up, then follows the schedule; linear and cosine reach zero
+    after the last step, as in transformers' schedules of the same names.
+    """
+    warmup = warmup_steps(total, config)
+    if step < warmup:
+        return config.learning_rate * step / max(1, warmup)
+    progress = (step - warmup) / max(1, total - warmup)
+    factor = {
+        "linear": 1 - progress,
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "constant": 1.0,
+    }[config.schedule]
+    return config.learning_rate * max(0.0, factor)
+
+
+def warmup_steps(total: int, config: RunConfig) -> int:
+    """The steps in which the rate rises."""
+    return math.ceil(total * config.warmup_ratio)

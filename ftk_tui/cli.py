@@ -1,0 +1,205 @@
+"""The `ftk` command: parse, choose what to do, turn errors into words and exit codes. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ftk import __version__, recipes
+from ftk.config import RunConfig, build
+from ftk.errors import EXIT_DONE, EXIT_FAILED, FtkError, UsageError, did_you_mean
+
+from .options import add_settings, settings_from
+
+_COMMANDS = {
+    "models": "the known models: size, licence, memory, whether on disk",
+    "presets": "the recipes; `ftk presets show NAME` prints one",
+    "resume": "go on with a stopped run: `ftk resume RUN`",
+}
+
+_DESCRIPTION = """\
+Fine-tune a language model on your own examples.
+
+  ftk --preset smollm2                         a small model, works without a GPU and without a model hub
+  ftk --preset gpt2 --data my.jsonl            a recipe on your own data
+  ftk --model qwen3-0.6b --data my.csv --max-steps 200
+  ftk --preset mistral-7b --dry-run            show the plan and the reason for every choice
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest known flag."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments:"):
+            word = message.split(":", 1)[1].split()[0]
+            known = tuple(self._option_string_actions)
+            raise UsageError(
+                f"Unknown argument {word!r}.{did_you_mean(word, known)}", hint="`ftk --help` lists all."
+            )
+        raise UsageError(message[:1].upper() + message[1:] + ".", hint=f"`{self.prog} --help` shows how.")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=min(100, _columns()))
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size().columns - 2
+    except OSError:
+        return 98
+
+
+def _parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  {name:<10} {text}" for name, text in _COMMANDS.items())
+    parser = _Parser(
+        prog="ftk",
+        usage="ftk --preset NAME [options]\n       ftk COMMAND [--help]",
+        description=f"{_DESCRIPTION}\ncommands:\n{commands}",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped but resumable.",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ftk {__version__}")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file."
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Show the plan and its reasons; train nothing."
+    )
+    parser.add_argument(
+        "--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing."
+    )
+    _add_output(parser)
+    add_settings(parser)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="Print one JSON object a line instead of text.")
+    parser.add_argument(
+        "--debug", action="store_true", help="Show tracebacks and the libraries' own messages."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code.
+
+    Args:
+        argv: The arguments, without the program's name; those of the process by default.
+
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and not arguments[0].startswith("-"):
+            return _command(arguments[0], arguments[1:])
+        return _run(arguments)
+    except FtkError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nobody is left to complain to
+        return EXIT_FAILED
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        print(
+            f"ftk: {type(error).__name__}: {error}\nThis is a fault of ftk; --debug shows where.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+
+
+def entry() -> None:
+    """The console script."""
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _complain(error: FtkError) -> None:
+    print(f"ftk: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"     {error.hint}", file=sys.stderr)
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    if name not in _COMMANDS:
+        raise UsageError(
+            f"Unknown command {name!r}.{did_you_mean(name, tuple(_COMMANDS))}", hint="`ftk --help` lists all."
+        )
+    parser = _Parser(
+        prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=_Formatter, allow_abbrev=False
+    )
+    _add_output(parser)
+    if name == "presets":
+        parser.add_argument("action", nargs="?", choices=["list", "show"], default="list")
+        parser.add_argument("name", nargs="?", help="a preset's name or file")
+    elif name == "models":
+        parser.add_argument(
+            "search", nargs="?", default="", help="show only names, families and licences with this text"
+        )
+    else:
+        parser.add_argument("run", metavar="RUN", help="the run's name, or its folder")
+    options = parser.parse_args(arguments)
+    if name == "resume":
+        return _resume(options)
+    from . import listings
+
+    if name == "models":
+        return listings.models(options.search, as_json=options.json)
+    if options.action == "show":
+        if not options.name:
+            raise UsageError("Which preset?", hint=f"Presets: {', '.join(recipes.available())}")
+        print(recipes.load(options.name).text, end="")
+        return EXIT_DONE
+    return listings.presets(as_json=options.json)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _parser()
+    if not arguments:
+        raise UsageError(
+            "Nothing to do yet: say what to train.", hint="Try `ftk --preset smollm2`, or `ftk --help`."
+        )
+    options = parser.parse_args(arguments)
+    settings = _settings(options)
+    if options.save_preset:
+        path = recipes.save(settings, Path(options.save_preset).expanduser())
+        print(f"Saved. Use it with: ftk --preset {path}")
+        return EXIT_DONE
+    from . import headless
+
+    headless.quiet_libraries(debug=options.debug)
+    if options.dry_run:
+        return headless.dry_run(settings, as_json=options.json)
+    return headless.train(settings, as_json=options.json)
+
+
+def _settings(options: argparse.Namespace) -> RunConfig:
+    given = settings_from(options)
+    if options.preset:
+        return recipes.load(options.preset).config.merged(given)
+    return build(given)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from . import headless
+
+    headless.quiet_libraries(debug=options.debug)
+    return headless.resume(options.run, as_json=options.json)

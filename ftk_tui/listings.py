@@ -1,0 +1,75 @@
+"""`ftk models` and `ftk presets`: tables for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ftk import catalog, recipes
+from ftk.errors import EXIT_DONE
+from ftk.models import sources
+
+
+def models(search: str = "", *, as_json: bool = False) -> int:
+    """Print the catalogue."""
+    found = [
+        m
+        for m in catalog.models()
+        if search.lower() in f"{m.id} {m.name} {m.family} {m.hub} {m.license}".lower()
+    ]
+    token = sources.has_token()
+    states = {model.id: _state(model, token) for model in found}
+    if as_json:
+        for model in found:
+            print(json.dumps(model.model_dump() | {"state": states[model.id]}))
+        return EXIT_DONE
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "weights", "context", "licence", "GiB from", "GiB good", "state"):
+        right = heading in ("weights", "context", "GiB from", "GiB good")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for model in found:
+        table.add_row(
+            model.id,
+            _count(model.weights),
+            f"{model.context // 1024}k",
+            model.license,
+            f"{model.vram.minimum_gib:.1f}",
+            f"{model.vram.recommended_gib:.1f}",
+            Text(states[model.id]),
+        )
+    console = Console()
+    console.print(table if found else Text(f"No known model matches {search!r}."))
+    print("Also: any hub id (owner/name), a local folder, a GGUF file.")
+    print("GiB: GPU memory to train it at all, and with comfort (by formula, see docs/models.md).")
+    return EXIT_DONE
+
+
+def _state(model: catalog.CatalogModel, token: bool) -> str:
+    if sources.on_disk(model):
+        return "on disk"
+    if model.gated:
+        return "licence" if token else "licence+token"
+    return "embedded" if model.id == "smollm2-135m" else "download"
+
+
+def _count(weights: int) -> str:
+    return f"{weights / 1e9:.1f}B" if weights >= 1e9 else f"{weights / 1e6:.0f}M"
+
+
+def presets(*, as_json: bool = False) -> int:
+    """Print the recipes."""
+    found = [recipes.load(str(path)) for path in recipes.available().values()]
+    if as_json:
+        for preset in found:
+            print(json.dumps({"name": preset.name, "path": str(preset.path), "summary": preset.summary}))
+        return EXIT_DONE
+    width = max(len(preset.name) for preset in found)
+    for preset in found:
+        own = "" if preset.path.parent == recipes.packaged_dir() else "  (yours)"
+        print(f"{preset.name:<{width}}  {preset.summary.partition(': ')[2] or preset.summary}{own}")
+    print(f"\n`ftk presets show NAME` prints one. Your own: {recipes.user_dir()}, or --preset FILE.")
+    return EXIT_DONE

@@ -1,0 +1,122 @@
+"""What is said before a run (the plan) and after it (what was learnt, where it lies, what to do next)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ftk.autoconfig import Plan
+from ftk.config import RunConfig
+from ftk.estimate import TimeEstimate
+from ftk.events import Answered, Event, Finished, Stopped
+from ftk.training.trainer import RunResult
+
+from .text import clock, shown
+
+
+@dataclass
+class Collected:
+    """What the summary needs of a run's events."""
+
+    answers: list[Answered] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Keep an event if it is needed."""
+        if isinstance(event, Answered):
+            self.answers.append(event)
+
+
+def plan(what: Plan, time: TimeEstimate) -> None:
+    """Print the plan: every setting, whether chosen by ftk and why, and the time to expect."""
+    console = Console()
+    _say(console, f"Machine   {what.hardware.summary}")
+    _say(console, f"Model     {what.config.model}  ({_whence(what)})")
+    _say(console, f"Data      {what.dataset.name}, {len(what.dataset)} rows")
+    _say(
+        console,
+        f"Time      about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}) of training: {time.basis}",
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("setting", "value", "why"):
+        table.add_column(heading)
+    for section in RunConfig.sections:
+        for key in section.model_fields:
+            value = getattr(what.config, key)
+            if value is not None:
+                text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+                why = what.reasons.get(key, "" if key not in what.config.model_fields_set else "as asked")
+                table.add_row(key, Text(shown(text)), Text(why))
+    console.print(table)
+    _say(console, "Nothing was trained. Leave --dry-run out to start.")
+
+
+def _whence(what: Plan) -> str:
+    source = what.source
+    if source.on_disk:
+        return f"on disk: {source.path}"
+    return {
+        "hub": f"to be downloaded from the Hub: {source.hub}",
+        "embedded": "to be downloaded from the Python package index, 93 MB",
+        "gguf": "a GGUF file, converted once",
+    }.get(source.kind, source.kind)
+
+
+def ending(result: RunResult, collected: Collected) -> None:
+    """Print how a run ended."""
+    console = Console()
+    if isinstance(result.ending, Finished):
+        _finished(console, result.ending, collected.answers)
+    elif isinstance(result.ending, Stopped) and result.run:
+        _say(console, f"\nStopped at step {result.ending.step}: {result.ending.reason}.")
+        if result.ending.checkpoint:
+            _say(console, f"Everything is saved in {_short(result.ending.checkpoint)}")
+            _say(console, f"Go on with:  ftk resume {result.run.name}")
+        else:
+            _say(console, "Nothing was learnt yet, so there is nothing to go on from.")
+
+
+def _finished(console: Console, event: Finished, answers: list[Answered]) -> None:
+    for answer in answers:
+        table = Table(title=Text(shown(answer.prompt)), box=box.ROUNDED, expand=True, title_justify="left")
+        table.add_column("base model", ratio=1)
+        table.add_column("your model", ratio=1)
+        table.add_row(Text(shown(answer.base)), Text(shown(answer.tuned)))
+        console.print(table)
+    _say(
+        console,
+        f"\nDone: {event.step} steps in {clock(event.training_s)}, {clock(event.seconds)} with everything around.",
+    )
+    if event.loss_before is not None and event.loss_after is not None:
+        change = (event.loss_after - event.loss_before) / event.loss_before
+        _say(
+            console,
+            f"Held-out loss  {event.loss_before:.4f} before, {event.loss_after:.4f} after ({change:+.0%})",
+        )
+        if change > -0.01:
+            _say(console, "It hardly fell: try more steps, a higher --learning-rate, or look at the data.")
+    elif event.train_loss is not None:
+        _say(
+            console,
+            f"Training loss at the end  {event.train_loss:.4f} (nothing was held out to measure with)",
+        )
+    adapter = _short(event.adapter)
+    _say(console, f"Adapter        {adapter}")
+    _say(console, "\nUse it in Python:")
+    _say(console, "  from peft import AutoPeftModelForCausalLM")
+    _say(console, f"  model = AutoPeftModelForCausalLM.from_pretrained({str(adapter)!r})")
+
+
+def _short(path: str) -> Path:
+    """The path relative to the working folder where it lies below it."""
+    here = Path(os.getcwd())
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(shown(text)), soft_wrap=True)

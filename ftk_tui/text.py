@@ -1,0 +1,44 @@
+"""Numbers and foreign text as people read them on a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def shown(text: str) -> str:
+    """Text from data, models and errors made safe to print: control characters are shown, not sent.
+
+    Line breaks and tabs stay; escapes, bells and bidirectional overrides become ``\\x1b``, ``\\u202e``.
+    """
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``0:42``, ``12:05`` or ``3:07:00``."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, last = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{last:02d}" if hours else f"{minutes}:{last:02d}"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The course of some numbers in one line of `width` characters, highest and lowest at full scale."""
+    values = [value for value in values if value == value]  # not NaN
+    if not values:
+        return ""
+    size = min(width, len(values))
+    means = []
+    for index in range(size):
+        part = values[index * len(values) // size : (index + 1) * len(values) // size]
+        means.append(sum(part) / len(part))
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((mean - low) * scale)] for mean in means)

@@ -1,0 +1,1 @@
+"""Package data: the catalogue of known models and the presets, as YAML."""
