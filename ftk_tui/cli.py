@@ -39,9 +39,7 @@ class _Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments:"):
             word = message.split(":", 1)[1].split()[0]
             known = tuple(self._option_string_actions)
-            raise UsageError(
-                f"Unknown argument {word!r}.{did_you_mean(word, known)}", hint="`ftk --help` lists all."
-            )
+            raise UsageError(f"Unknown argument {word!r}.{did_you_mean(word, known)}", hint="`ftk --help` lists all.")
         raise UsageError(message[:1].upper() + message[1:] + ".", hint=f"`{self.prog} --help` shows how.")
 
 
@@ -68,15 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ftk {__version__}")
-    parser.add_argument(
-        "--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file."
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="Show the plan and its reasons; train nothing."
-    )
-    parser.add_argument(
-        "--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing."
-    )
+    parser.add_argument("--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file.")
+    parser.add_argument("--dry-run", action="store_true", help="Show the plan and its reasons; train nothing.")
+    parser.add_argument("--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing.")
     _add_output(parser)
     add_settings(parser)
     return parser
@@ -84,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="Print one JSON object a line instead of text.")
-    parser.add_argument(
-        "--debug", action="store_true", help="Show tracebacks and the libraries' own messages."
-    )
+    parser.add_argument("--debug", action="store_true", help="Show tracebacks and the libraries' own messages.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,9 +133,7 @@ def _command(name: str, arguments: list[str]) -> int:
         raise UsageError(
             f"Unknown command {name!r}.{did_you_mean(name, tuple(_COMMANDS))}", hint="`ftk --help` lists all."
         )
-    parser = _Parser(
-        prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=_Formatter, allow_abbrev=False
-    )
+    parser = _Parser(prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=_Formatter, allow_abbrev=False)
     _add_output(parser)
     if name == "presets":
         parser.add_argument("action", nargs="?", choices=["list", "show"], default="list")
@@ -174,9 +162,7 @@ def _command(name: str, arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     parser = _parser()
     if not arguments:
-        raise UsageError(
-            "Nothing to do yet: say what to train.", hint="Try `ftk --preset smollm2`, or `ftk --help`."
-        )
+        raise UsageError("Nothing to do yet: say what to train.", hint="Try `ftk --preset smollm2`, or `ftk --help`.")
     options = parser.parse_args(arguments)
     settings = _settings(options)
     if options.save_preset:

@@ -130,9 +130,7 @@ class RichDisplay(_Told):
             expand=True,
         )
         self._task = self._progress.add_task("Starting", total=None)
-        self._live = Live(
-            get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True
-        )
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -147,9 +145,7 @@ class RichDisplay(_Told):
             if isinstance(event, Phase):
                 text = f"{_PHASES.get(event.name, event.name)} {event.detail}".strip()
                 total = self.plan.total_steps if event.name == "train" else event.total
-                self._progress.update(
-                    self._task, description=shown(text)[:60], total=total, completed=event.done or 0
-                )
+                self._progress.update(self._task, description=shown(text)[:60], total=total, completed=event.done or 0)
             elif isinstance(event, Step):
                 self._step = event
                 self._losses.append(event.loss)

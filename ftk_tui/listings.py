@@ -16,11 +16,7 @@ from ftk.models import sources
 
 def models(search: str = "", *, as_json: bool = False) -> int:
     """Print the catalogue."""
-    found = [
-        m
-        for m in catalog.models()
-        if search.lower() in f"{m.id} {m.name} {m.family} {m.hub} {m.license}".lower()
-    ]
+    found = [m for m in catalog.models() if search.lower() in f"{m.id} {m.name} {m.family} {m.hub} {m.license}".lower()]
     token = sources.has_token()
     states = {model.id: _state(model, token) for model in found}
     if as_json:

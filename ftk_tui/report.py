@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def _finished(console: Console, event: Finished, answers: list[Answered]) -> Non
 
 def _short(path: str) -> Path:
     """The path relative to the working folder where it lies below it."""
-    here = Path(os.getcwd())
+    here = Path.cwd()
     return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 

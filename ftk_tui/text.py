@@ -9,9 +9,9 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def shown(text: str) -> str:
-    """Text from data, models and errors made safe to print: control characters are shown, not sent.
+    r"""Text from data, models and errors made safe to print: control characters are shown, not sent.
 
-    Line breaks and tabs stay; escapes, bells and bidirectional overrides become ``\\x1b``, ``\\u202e``.
+    Line breaks and tabs stay; escapes, bells and bidirectional overrides become ``\x1b``, ``\u202e``.
     """
     return "".join(
         char

@@ -51,7 +51,7 @@ _HOMES = {
     "prepare_dataset": "data.prepare",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names, all of them
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

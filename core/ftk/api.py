@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from .catalog import CatalogModel
 from .config import RunConfig, build
 from .data.reading import Dataset, load_dataset
 from .errors import UsageError
-from .events import Event, Evaluation, Failed, Finished, Started, Step, Stopped, Warned
+from .events import Evaluation, Event, Failed, Finished, Started, Step, Stopped, Warned
 from .models.loading import LoadedModel
 from .models.sources import Source
 from .runner import Runner
@@ -85,9 +86,7 @@ class QuickTrainer:
     ) -> None:
         in_memory = not isinstance(data, str | Path)
         self._dataset = load_dataset(data) if in_memory else None
-        self.config: RunConfig = build(
-            {"model": model, **settings, **({} if in_memory else {"data": str(data)})}
-        )
+        self.config: RunConfig = build({"model": model, **settings, **({} if in_memory else {"data": str(data)})})
         self._runs_dir = Path(runs_dir) if runs_dir else None
         self.result: RunResult | None = None
 
@@ -130,10 +129,9 @@ class QuickTrainer:
 
         turns = conversation(prompt, self.config.system_prompt)
         model, tokenizer = self.result.model, self.result.tokenizer
-        if base:
-            with without_adapter(model):
-                return generate(model, tokenizer, [turns], Sampling(max_tokens))[0]
-        return generate(model, tokenizer, [turns], Sampling(max_tokens))[0]
+        with without_adapter(model) if base else contextlib.nullcontext():
+            (answer,) = generate(model, tokenizer, [turns], Sampling(max_tokens))
+        return str(answer)
 
 
 class SimpleTrainer:
@@ -241,9 +239,7 @@ def _in_memory(model: Any, tokenizer: Any) -> LoadedModel:
     from .models.loading import ModelInfo
 
     if hasattr(model, "peft_config"):
-        raise UsageError(
-            "This model carries an adapter already.", hint="Give the plain model, from load_model()."
-        )
+        raise UsageError("This model carries an adapter already.", hint="Give the plain model, from load_model().")
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     config = model.config.get_text_config()
     quantization = "nf4" if getattr(model, "is_loaded_in_4bit", False) else "none"

@@ -93,15 +93,11 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
 
 def _device(choices: _Choices, hardware: Hardware) -> str:
     if choices.config.device.startswith("cuda") and not hardware.gpus:
-        raise UsageError(
-            "--device cuda: no NVIDIA GPU was found.", hint="Use --device cpu, or look at `nvidia-smi`."
-        )
+        raise UsageError("--device cuda: no NVIDIA GPU was found.", hint="Use --device cpu, or look at `nvidia-smi`.")
     if hardware.gpus:
         best = max(hardware.gpus, key=lambda gpu: gpu.memory_total - gpu.memory_used)
         name = f"cuda:{best.index}" if len(hardware.gpus) > 1 else "cuda"
-        return str(
-            choices.choose("device", name, f"{best.name}, {gib(best.memory_total - best.memory_used)} free")
-        )
+        return str(choices.choose("device", name, f"{best.name}, {gib(best.memory_total - best.memory_used)} free"))
     return str(choices.choose("device", "cpu", "no NVIDIA GPU was found"))
 
 
@@ -115,19 +111,13 @@ def _number_format(choices: _Choices, hardware: Hardware, device: str, weights: 
         choices.choose("precision", precision, f"{gpu.name} {'has' if gpu.bfloat16 else 'lacks'} bfloat16")
     else:
         has = hardware.bfloat16 and device == "cpu"
-        reason = (
-            "the processor multiplies bfloat16 natively"
-            if has
-            else "bfloat16 would be emulated here, and slower"
-        )
+        reason = "the processor multiplies bfloat16 natively" if has else "bfloat16 would be emulated here, and slower"
         choices.choose("precision", "bfloat16" if has else "float32", reason)
     if config.precision == "float16" and not on_gpu:
         raise UsageError("--precision float16 needs a GPU.", hint="Use bfloat16 or float32 on a CPU.")
     size = f"{weights / 1e9:.1f} billion weights" if weights else "size not known before loading"
     quantise = on_gpu and big
-    choices.choose(
-        "quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}"
-    )
+    choices.choose("quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}")
     if config.quantization == "8bit" and not on_gpu:
         raise UsageError("--quantization 8bit needs an NVIDIA GPU.", hint="Use nf4 or none on a CPU.")
     choices.choose(

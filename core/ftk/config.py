@@ -82,9 +82,7 @@ class ModelSettings(_Settings):
 class DataSettings(_Settings):
     """Data: what is learnt, and how a row becomes tokens."""
 
-    data: Text = Field(
-        "sample:chat", description="sample:chat, sample:instruct, or a .json, .jsonl or .csv file."
-    )
+    data: Text = Field("sample:chat", description="sample:chat, sample:instruct, or a .json, .jsonl or .csv file.")
     eval_data: Text | None = Field(
         None, description="A file of held-out rows; otherwise a part of the data is set aside."
     )
@@ -123,12 +121,8 @@ class LoraSettings(_Settings):
 class TrainingSettings(_Settings):
     """Training: how long, how fast, in which portions."""
 
-    max_steps: PositiveInt | None = Field(
-        None, description="Optimiser updates; takes precedence over epochs."
-    )
-    epochs: Annotated[Finite, Field(gt=0)] = Field(
-        3.0, description="Passes over the data if max_steps is not set."
-    )
+    max_steps: PositiveInt | None = Field(None, description="Optimiser updates; takes precedence over epochs.")
+    epochs: Annotated[Finite, Field(gt=0)] = Field(3.0, description="Passes over the data if max_steps is not set.")
     batch_size: PositiveInt = Field(4, description="Rows computed at once (micro-batch).")
     gradient_accumulation: PositiveInt = Field(
         1, description="Micro-batches a step; the effective batch is batch_size times this."
@@ -136,15 +130,11 @@ class TrainingSettings(_Settings):
     learning_rate: Annotated[Finite, Field(gt=0, le=1)] = Field(
         2e-4, description="Highest learning rate, reached after the warm-up."
     )
-    schedule: Schedule = Field(
-        "linear", description="How the rate falls after the warm-up: linear, cosine, constant."
-    )
+    schedule: Schedule = Field("linear", description="How the rate falls after the warm-up: linear, cosine, constant.")
     warmup_ratio: Annotated[Finite, Field(ge=0, le=1)] = Field(
         0.03, description="Part of the steps in which the rate rises from zero."
     )
-    weight_decay: Annotated[Finite, Field(ge=0, le=1)] = Field(
-        0.0, description="AdamW's decoupled weight decay."
-    )
+    weight_decay: Annotated[Finite, Field(ge=0, le=1)] = Field(0.0, description="AdamW's decoupled weight decay.")
     max_grad_norm: Annotated[Finite, Field(gt=0)] = Field(
         1.0, description="Gradients longer than this are scaled down."
     )
@@ -161,16 +151,12 @@ class TrainingSettings(_Settings):
 class RunSettings(_Settings):
     """Run: evaluation, checkpoints, and where it is kept."""
 
-    eval_steps: PositiveInt | Auto = Field(
-        "auto", description="Steps between evaluations; auto: five in a run."
-    )
+    eval_steps: PositiveInt | Auto = Field("auto", description="Steps between evaluations; auto: five in a run.")
     early_stopping: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Stop after N evaluations without a better held-out loss and keep the best adapter; 0: never.",
     )
-    save_steps: PositiveInt | Auto = Field(
-        "auto", description="Steps between checkpoints; auto: four in a run."
-    )
+    save_steps: PositiveInt | Auto = Field("auto", description="Steps between checkpoints; auto: four in a run.")
     keep_checkpoints: PositiveInt = Field(2, description="Newest checkpoints kept; older ones are removed.")
     log_steps: PositiveInt = Field(1, description="Steps between two reports of the loss.")
     compare: list[Text] | Auto = Field(
@@ -208,9 +194,7 @@ class RunConfig(ModelSettings, DataSettings, LoraSettings, TrainingSettings, Run
             for key, field in section.model_fields.items():
                 value = _as_yaml({key: getattr(self, key)})
                 comment = f"# {field.description}"
-                parts += (
-                    [f"{value}  {comment}"] if "\n" not in value and len(value) < 36 else [comment, value]
-                )
+                parts += [f"{value}  {comment}"] if "\n" not in value and len(value) < 36 else [comment, value]
         return "\n".join(parts).lstrip("\n") + "\n"
 
 
@@ -221,9 +205,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_representer(
-    float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value!r}")
-)
+_Dumper.add_representer(float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value!r}"))
 
 
 def _as_yaml(value: dict[str, Any]) -> str:
@@ -273,7 +255,7 @@ def _explain(errors: list[ErrorDetails], document: Document | None) -> tuple[str
             lines.append(f"{place}unknown setting {key!r}.{did_you_mean(key, field_names())}")
         else:
             reasons = " or ".join(dict.fromkeys(_reason(error) for error in mine))
-            value = mine[0]["input"] if len(mine[0]["loc"]) == 1 or len(mine) > 1 else mine[0]["input"]
+            value = mine[0]["input"]
             hint = did_you_mean(value, allowed_values(key)) if isinstance(value, str) else ""
             lines.append(f"{place}{key}: {value!r} is not accepted: {reasons}.{hint}")
     return ("\n".join(lines),)
@@ -293,11 +275,6 @@ def with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
     changes = {}
     for key in ("data", "eval_data", "model"):
         value = getattr(config, key)
-        if (
-            value
-            and not value.startswith("sample:")
-            and not Path(value).exists()
-            and (folder / value).exists()
-        ):
+        if value and not value.startswith("sample:") and not Path(value).exists() and (folder / value).exists():
             changes[key] = str((folder / value).absolute())
     return config.merged(changes) if changes else config

@@ -42,9 +42,7 @@ class TimeEstimate:
     basis: str
 
 
-def estimate_training_time(
-    model: str = "smollm2", data: Any = "sample:chat", **settings: Any
-) -> TimeEstimate:
+def estimate_training_time(model: str = "smollm2", data: Any = "sample:chat", **settings: Any) -> TimeEstimate:
     """How long training will take on this machine; loads no model.
 
     Args:
@@ -63,9 +61,7 @@ def for_plan(plan: Plan) -> TimeEstimate:
     """The time of a plan; see `estimate_training_time`."""
     config = plan.config
     rows = first_rows(plan.dataset, config.max_rows).rows
-    characters = sum(len(m["content"]) + 4 * _TEMPLATE_TOKENS for row in rows for m in row.messages) / len(
-        rows
-    )
+    characters = sum(len(m["content"]) + 4 * _TEMPLATE_TOKENS for row in rows for m in row.messages) / len(rows)
     row = min(float(config.max_length), characters / _CHARACTERS_PER_TOKEN)
     steps = plan.total_steps
     tokens = int(steps * config.batch_size * config.gradient_accumulation * row)

@@ -74,9 +74,7 @@ def _locate(name: str) -> Path:
         path = Path(name).expanduser()
         if path.is_file():
             return path
-        raise ConfigError(
-            f"There is no preset file {name!r}.", hint="`ftk presets` lists the presets known by name."
-        )
+        raise ConfigError(f"There is no preset file {name!r}.", hint="`ftk presets` lists the presets known by name.")
     known = available()
     if name in known:
         return known[name]
@@ -96,9 +94,7 @@ def save(settings: RunConfig, path: Path, *, overwrite: bool = False) -> Path:
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(path.name + ".yaml")
     if path.exists() and not overwrite:
-        raise ConfigError(
-            f"{path} exists and was not changed.", hint="Choose another name, or remove the file first."
-        )
+        raise ConfigError(f"{path} exists and was not changed.", hint="Choose another name, or remove the file first.")
     header = f"{path.stem}: my own recipe\n\nftk --preset {path}"
     try:
         write_atomic(path, settings.to_yaml(header=header))

@@ -83,9 +83,7 @@ class RunFolder:
         """
         path = Path(name) if os.sep in name else (parent or files.runs_dir()) / _checked(name)
         if not (path / "run.json").is_file():
-            raise RunError(
-                f"There is no run in {path}.", hint="`ls runs` shows the names; $FTK_RUNS moves the folder."
-            )
+            raise RunError(f"There is no run in {path}.", hint="`ls runs` shows the names; $FTK_RUNS moves the folder.")
         return cls(path.absolute())
 
     @contextlib.contextmanager

@@ -37,14 +37,14 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(None, None, "aliases (*name) are not accepted", event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is not a name", key_node.start_mark)
             if key in seen:
@@ -85,13 +85,11 @@ def parse(text: str, source: str) -> Document:
     """
     loader = _StrictLoader(text)
     try:
-        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        node = loader.get_single_node()
         if node is None:
             return Document({}, {}, source)
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(
-                f"{source}: expected `key: value` lines.", hint="Start from `ftk presets show smollm2`."
-            )
+            raise ConfigError(f"{source}: expected `key: value` lines.", hint="Start from `ftk presets show smollm2`.")
         values = loader.construct_document(node)
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
     except yaml.MarkedYAMLError as error:
@@ -101,7 +99,7 @@ def parse(text: str, source: str) -> Document:
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: {error}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return Document(values, lines, source)
 
 
@@ -133,7 +131,5 @@ def scalar(text: str) -> Any:
                 return None
             if kind == "bool":
                 return text.lower() == "true"
-            return (
-                int(text, 10) if kind == "int" else float(text.replace(".inf", "inf").replace(".nan", "nan"))
-            )
+            return int(text, 10) if kind == "int" else float(text.replace(".inf", "inf").replace(".nan", "nan"))
     return text

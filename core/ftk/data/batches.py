@@ -14,9 +14,7 @@ from typing import Any
 
 from .encoding import Example
 
-_WINDOW = (
-    16  # steps whose rows are grouped by length: wide enough to save padding, narrow enough to stay random
-)
+_WINDOW = 16  # steps whose rows are grouped by length: wide enough to save padding, narrow enough to stay random
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,7 @@ def encode(
         for example in _examples(row, tokenizer):
             if len(example) > max_length:
                 cut += 1
-                example = Example(
-                    example.tokens[:max_length], example.supervised[:max_length], example.origin
-                )
+                example = Example(example.tokens[:max_length], example.supervised[:max_length], example.origin)
             if example.targets:
                 examples.append(example)
             else:
@@ -142,9 +140,7 @@ def _tokenise(text: str, spans: list[tuple[int, int]], tokenizer: Any, origin: s
     spans = [(start, start + len(text[start:end].rstrip())) for start, end in spans]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    if any(
-        start < edge < end for edge in (edge for span in spans for edge in span) for start, end in offsets
-    ):
+    if any(start < edge < end for edge in (edge for span in spans for edge in span) for start, end in offsets):
         return _in_pieces(text, spans, tokenizer, origin)
     supervised = [False] * len(tokens)
     for first, last in spans:

@@ -54,9 +54,7 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0, held_out: Dataset
     if dataset.held_out:
         return Split(dataset.rows, dataset.held_out)
     if len(dataset) < 2:
-        raise DataError(
-            f"{dataset.name} has one row; evaluation needs another.", hint="Use --eval-fraction 0."
-        )
+        raise DataError(f"{dataset.name} has one row; evaluation needs another.", hint="Use --eval-fraction 0.")
     count = max(1, round(len(dataset) * fraction))
     aside = set(random.Random(seed).sample(range(len(dataset)), count))  # noqa: S311 - not a secret
     return Split(
@@ -70,7 +68,7 @@ def first_rows(dataset: Dataset, count: int | None) -> Dataset:
     return Dataset(dataset.name, dataset.rows[:count], dataset.held_out) if count else dataset
 
 
-def prepare_dataset(
+def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each by name
     dataset: Any,
     tokenizer: Any,
     *,

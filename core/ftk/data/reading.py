@@ -156,9 +156,7 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         lists = {key: part for key, part in value.items() if isinstance(part, list)}
         if len(lists) != 1 and "train" not in lists:
-            raise DataError(
-                f"{path}: expected a list of rows, found an object.", hint="Wrap the rows in [ ... ]."
-            )
+            raise DataError(f"{path}: expected a list of rows, found an object.", hint="Wrap the rows in [ ... ].")
         value = lists.get("train") or next(iter(lists.values()))
     if not isinstance(value, list):
         raise DataError(f"{path}: expected a list of rows.", hint="Wrap the rows in [ ... ].")
@@ -178,9 +176,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise DataError(
-                f"{path.name}, line {start}: {error}.", hint="Is a quotation mark left open?"
-            ) from None
+            raise DataError(f"{path.name}, line {start}: {error}.", hint="Is a quotation mark left open?") from None
         if cells is None:
             return
         if not any(cells):

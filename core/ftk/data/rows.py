@@ -127,9 +127,7 @@ def _text(record: Mapping[str, Any], name: str, origin: str, part: str) -> str:
     if value is None and optional:
         return ""
     if not isinstance(value, str):
-        raise DataError(
-            f"{origin}, column {name!r}: expected text, found {_kind(value)}.", hint="Put it in quotes."
-        )
+        raise DataError(f"{origin}, column {name!r}: expected text, found {_kind(value)}.", hint="Put it in quotes.")
     return value
 
 
@@ -172,9 +170,7 @@ def _kind(value: Any) -> str:
 def with_system(rows: Iterable[Row], system: str) -> list[Row]:
     """The rows, with a system turn put before those that have none."""
     turn = {"role": "system", "content": system}
-    return [
-        row if row.messages[0]["role"] == "system" else Row((turn, *row.messages), row.origin) for row in rows
-    ]
+    return [row if row.messages[0]["role"] == "system" else Row((turn, *row.messages), row.origin) for row in rows]
 
 
 def fingerprint(rows: Iterable[Row]) -> str:

@@ -45,9 +45,7 @@ def compare_models(
 
     """
     if base is None and not hasattr(model, "disable_adapter"):
-        raise UsageError(
-            "This model carries no adapter, so there is nothing to compare it with.", hint="Give base=..."
-        )
+        raise UsageError("This model carries no adapter, so there is nothing to compare it with.", hint="Give base=...")
     tuned = generate(model, tokenizer, prompts, sampling, stop=stop)
     if base is not None:
         plain = generate(base, tokenizer, prompts, sampling, stop=stop)

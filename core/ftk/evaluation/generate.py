@@ -60,10 +60,7 @@ def generate(
     sampling = sampling or Sampling()
     templates.choose(tokenizer)
     ends = end_of_turn(tokenizer)
-    texts = [
-        templates.render(tokenizer, conversation(p) if isinstance(p, str) else p, prompt=True)
-        for p in prompts
-    ]
+    texts = [templates.render(tokenizer, conversation(p) if isinstance(p, str) else p, prompt=True) for p in prompts]
     answers: list[str] = []
     with _evaluating(model), torch.random.fork_rng(enabled=sampling.temperature > 0):
         torch.manual_seed(sampling.seed) if sampling.temperature > 0 else None
@@ -98,16 +95,11 @@ def _batch(
         use_cache=True,
         **chosen,
     )
-    criteria = StoppingCriteriaList(
-        [lambda ids, scores, **_: torch.full((len(rows),), stop(), device=device)]
-    )
+    criteria = StoppingCriteriaList([lambda ids, scores, **_: torch.full((len(rows),), stop(), device=device)])
     output = model.generate(
         input_ids=input_ids, attention_mask=mask, generation_config=config, stopping_criteria=criteria
     )
-    return [
-        tokenizer.decode(_until(row[width:].tolist(), ends), skip_special_tokens=True).strip()
-        for row in output
-    ]
+    return [tokenizer.decode(_until(row[width:].tolist(), ends), skip_special_tokens=True).strip() for row in output]
 
 
 def _until(tokens: list[int], ends: list[int]) -> list[int]:

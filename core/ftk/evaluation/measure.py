@@ -121,9 +121,7 @@ def benchmark_speed(
     rates: dict[int, float] = {}
     for size in batch_sizes:
         seconds, answers = _seconds(
-            lambda size=size: generate(
-                model, tokenizer, [question] * size, Sampling(max_tokens), batch_size=size
-            )
+            lambda size=size: generate(model, tokenizer, [question] * size, Sampling(max_tokens), batch_size=size)
         )
         written = sum(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) + 1 for answer in answers)
         rates[size] = round(written / seconds, 2)

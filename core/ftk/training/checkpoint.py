@@ -98,10 +98,13 @@ def intact(path: Path) -> bool:
     """Whether every file of a checkpoint is there with the size and hash of its manifest."""
     try:
         listed = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(listed) and all(
-            (path / name).stat().st_size == size and files.sha256(path / name) == digest
-            for name, (size, digest) in listed.items()
-        )
+        if not listed:
+            return False
+        for name, (size, digest) in listed.items():
+            file = path / name
+            if file.stat().st_size != size or files.sha256(file) != digest:
+                return False
+        return True
     except (OSError, ValueError, AttributeError, TypeError):
         return False
 

@@ -82,9 +82,7 @@ class TrainingLoop:
         self.head = SupervisedHead(model)
         self.progress = Progress()
         self.total = config.max_steps or 0
-        self.plan = StepPlan(
-            train, config.batch_size * config.gradient_accumulation * workers.size, config.seed
-        )
+        self.plan = StepPlan(train, config.batch_size * config.gradient_accumulation * workers.size, config.seed)
         self.best: list[torch.Tensor] | None = None
         self.last_evaluation: float | None = None
         self.losses: deque[float] = deque(maxlen=max(1, self.total // 10))
@@ -94,7 +92,7 @@ class TrainingLoop:
         self._bad = 0
         self._evaluation_s = 0.0
 
-    def run(self, save: Callable[[], None]) -> None:
+    def run(self, save: Callable[[], object]) -> None:
         """Train to the end.
 
         Args:
@@ -182,9 +180,7 @@ class TrainingLoop:
         """Leave out an update whose numbers are not finite; never let them reach the weights."""
         origins = ", ".join(self.train[row].origin for row in rows[:3])
         if self.config.precision == "float16" and self._scale > 1 and math.isfinite(loss):
-            self._scale /= (
-                2  # the usual overflow of float16 gradients: try the next step with a smaller scale
-            )
+            self._scale /= 2  # the usual overflow of float16 gradients: try the next step with a smaller scale
             return
         self._bad += 1
         advice = "Lower --learning-rate, use --precision bfloat16 or float32, and look at the rows named."
@@ -195,9 +191,7 @@ class TrainingLoop:
             )
         self.emit(Warned(code="not-finite", message=f"{message}. The update was skipped.", hint=advice))
 
-    def _report(
-        self, loss: float, norm: float, rate: float, targets: int, tokens: int, seconds: float
-    ) -> None:
+    def _report(self, loss: float, norm: float, rate: float, targets: int, tokens: int, seconds: float) -> None:
         sums = self._sums
         if math.isfinite(loss):
             sums.loss += loss * targets

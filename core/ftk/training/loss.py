@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from ..data.batches import Batch
 
@@ -57,4 +57,4 @@ def summed_loss(model: Any, head: SupervisedHead, batch: Batch, device: torch.de
             use_cache=False,
         ).logits
     labels = batch.labels.to(device, non_blocking=True)
-    return F.cross_entropy(logits.float(), labels, reduction="sum")
+    return functional.cross_entropy(logits.float(), labels, reduction="sum")

@@ -22,9 +22,7 @@ class AdapterOptimizer:
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter], config: RunConfig) -> None:
         self.parameters = list(parameters)
-        self.masters = [
-            p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters
-        ]
+        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
         self.optimizer = _make(config.optimizer, self.masters, config)
 
     def collect(self) -> None:

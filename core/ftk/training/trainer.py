@@ -94,9 +94,7 @@ class Trainer:
         """
         control = control or Control()
         self._listeners = list(listeners)
-        if (
-            int(os.environ.get("RANK", "0")) > 0
-        ):  # the first process writes and tells; the others only compute
+        if int(os.environ.get("RANK", "0")) > 0:  # the first process writes and tells; the others only compute
             self._listeners = []
             return self._guarded(None, control)
         run = self._resume or RunFolder.create(self.config.name, self.config.model, self._runs_dir)
@@ -117,9 +115,7 @@ class Trainer:
             return self._run(run, control)
         except FtkError as error:
             self._emit(
-                Failed(
-                    step=self._step, error=type(error).__name__, message=error.message, hint=error.hint or ""
-                )
+                Failed(step=self._step, error=type(error).__name__, message=error.message, hint=error.hint or "")
             )
             raise
         except Exception as error:
@@ -150,9 +146,7 @@ class Trainer:
         message = f"A listener failed and hears nothing more: {type(error).__name__}: {error}"
         self._emit(Warned(code="listener", message=message))
 
-    def _phase(
-        self, name: str, detail: str = "", done: float | None = None, total: float | None = None
-    ) -> None:
+    def _phase(self, name: str, detail: str = "", done: float | None = None, total: float | None = None) -> None:
         unit = "bytes" if name in ("download", "convert") else "rows" if total is not None else ""
         self._emit(Phase(name=name, detail=detail, done=done, total=total, unit=unit))
 
@@ -170,6 +164,7 @@ class Trainer:
             )
         )
         model = tokenizer = None
+        ending: Event
         loop: TrainingLoop | None = None
         try:
             loaded = self._load(control)
@@ -315,11 +310,7 @@ class Trainer:
             saved = checkpoint.save(run.checkpoints, loop.model, tokenizer, loop.state(), loop.progress)
         except OSError as error:
             message = f"The checkpoint of step {loop.progress.step} could not be written: {error.strerror or error}."
-            self._emit(
-                Warned(
-                    code="checkpoint", message=message, hint="Training goes on; free some room on the disk."
-                )
-            )
+            self._emit(Warned(code="checkpoint", message=message, hint="Training goes on; free some room on the disk."))
             return None
         self._emit(
             CheckpointSaved(
@@ -355,9 +346,7 @@ class Trainer:
             training_s=round(loop.progress.seconds, 3),
             tokens=loop.progress.tokens,
             peak_memory_bytes=hardware.peak_process_memory(),
-            reason="the held-out loss stopped falling; the best adapter was kept"
-            if loop.stopped_early
-            else "",
+            reason="the held-out loss stopped falling; the best adapter was kept" if loop.stopped_early else "",
         )
         self._emit(finished)
         return finished
@@ -372,15 +361,11 @@ class Trainer:
 
         self._phase("compare", f"{len(prompts)} prompts")
         sampling = Sampling(max_tokens=self.config.compare_tokens, seed=self.config.seed)
-        for found in compare_models(
-            model, tokenizer, prompts, sampling=sampling, stop=lambda: control.stopping
-        ):
+        for found in compare_models(model, tokenizer, prompts, sampling=sampling, stop=lambda: control.stopping):
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))
 
     def _config_text(self, run: RunFolder) -> str:
-        return self.config.to_yaml(
-            header=f"{run.name}: the settings of this run\n\nftk --preset {run.config_file}"
-        )
+        return self.config.to_yaml(header=f"{run.name}: the settings of this run\n\nftk --preset {run.config_file}")
 
     def _provenance(self) -> dict[str, Any]:
         return {
