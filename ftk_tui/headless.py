@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from types import FrameType
 from ftk import autoconfig, recipes
 from ftk.autoconfig import Plan
 from ftk.config import RunConfig
-from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, RunError
+from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, ModelError, RunError
 from ftk.events import Finished, Stopped
 from ftk.runner import Runner
 from ftk.runs import RunFolder
@@ -40,9 +41,13 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
     from ftk import estimate
 
     plan = autoconfig.plan(settings)
-    time = estimate.for_plan(plan)
+    try:
+        time = estimate.for_plan(plan)
+    except ModelError:  # a Hub that does not tell the model's size: everything else is known all the same
+        time = None
     if as_json:
-        print(json.dumps({"plan": plan.config.model_dump(), "reasons": plan.reasons, "estimate": vars(time)}))
+        estimated = dataclasses.asdict(time) if time else None
+        print(json.dumps({"plan": plan.config.model_dump(), "reasons": plan.reasons, "estimate": estimated}))
         return EXIT_DONE
     from . import report
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from ftk.autoconfig import Plan
 from ftk.config import RunConfig
 from ftk.estimate import TimeEstimate
-from ftk.events import Answered, Event, Finished, Stopped
+from ftk.events import Answered, Evaluation, Event, Finished, Stopped
 from ftk.training.trainer import RunResult
 
 from .text import clock, shown
@@ -24,23 +24,27 @@ class Collected:
     """What the summary needs of a run's events."""
 
     answers: list[Answered] = field(default_factory=list)
+    best: Evaluation | None = None
 
     def take(self, event: Event) -> None:
         """Keep an event if it is needed."""
         if isinstance(event, Answered):
             self.answers.append(event)
+        elif isinstance(event, Evaluation) and event.best:
+            self.best = event
 
 
-def plan(what: Plan, time: TimeEstimate) -> None:
+def plan(what: Plan, time: TimeEstimate | None) -> None:
     """Print the plan: every setting, whether chosen by ftk and why, and the time to expect."""
     console = Console()
     _say(console, f"Machine   {what.hardware.summary}")
     _say(console, f"Model     {what.config.model}  ({_whence(what)})")
     _say(console, f"Data      {what.dataset.name}, {len(what.dataset)} rows")
-    _say(
-        console,
-        f"Time      about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}) of training: {time.basis}",
-    )
+    if time:
+        span = f"about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}) of training"
+        _say(console, f"Time      {span}: {time.basis}")
+    else:
+        _say(console, "Time      not known before the model is downloaded: the Hub does not tell its size")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("setting", "value", "why"):
         table.add_column(heading)
@@ -70,7 +74,7 @@ def ending(result: RunResult, collected: Collected) -> None:
     """Print how a run ended."""
     console = Console()
     if isinstance(result.ending, Finished):
-        _finished(console, result.ending, collected.answers)
+        _finished(console, result.ending, collected)
     elif isinstance(result.ending, Stopped) and result.run:
         _say(console, f"\nStopped at step {result.ending.step}: {result.ending.reason}.")
         if result.ending.checkpoint:
@@ -80,35 +84,39 @@ def ending(result: RunResult, collected: Collected) -> None:
             _say(console, "Nothing was learnt yet, so there is nothing to go on from.")
 
 
-def _finished(console: Console, event: Finished, answers: list[Answered]) -> None:
-    for answer in answers:
-        table = Table(title=Text(shown(answer.prompt)), box=box.ROUNDED, expand=True, title_justify="left")
+def _finished(console: Console, event: Finished, collected: Collected) -> None:
+    for answer in collected.answers:
+        _say(console, f"\n> {answer.prompt}")
+        table = Table(box=box.ROUNDED, expand=True)
         table.add_column("base model", ratio=1)
         table.add_column("your model", ratio=1)
         table.add_row(Text(shown(answer.base)), Text(shown(answer.tuned)))
         console.print(table)
-    _say(
-        console,
-        f"\nDone: {event.step} steps in {clock(event.training_s)}, {clock(event.seconds)} with everything around.",
-    )
-    if event.loss_before is not None and event.loss_after is not None:
-        change = (event.loss_after - event.loss_before) / event.loss_before
-        _say(
-            console,
-            f"Held-out loss  {event.loss_before:.4f} before, {event.loss_after:.4f} after ({change:+.0%})",
-        )
-        if change > -0.01:
-            _say(console, "It hardly fell: try more steps, a higher --learning-rate, or look at the data.")
-    elif event.train_loss is not None:
-        _say(
-            console,
-            f"Training loss at the end  {event.train_loss:.4f} (nothing was held out to measure with)",
-        )
+    whole, training = clock(event.seconds), clock(event.training_s)
+    _say(console, f"\nDone: {event.step} steps in {training}, {whole} with everything around.")
+    for line in _learnt(event, collected.best):
+        _say(console, line)
     adapter = _short(event.adapter)
     _say(console, f"Adapter        {adapter}")
     _say(console, "\nUse it in Python:")
     _say(console, "  from peft import AutoPeftModelForCausalLM")
     _say(console, f"  model = AutoPeftModelForCausalLM.from_pretrained({str(adapter)!r})")
+    _say(console, "\nThe same on your own data:")
+    _say(console, f"  ftk --preset {adapter.parent / 'config.yaml'} --data YOUR.jsonl")
+
+
+def _learnt(event: Finished, best: Evaluation | None) -> list[str]:
+    """What the losses say, and what to do where they do not look good."""
+    before, after = event.loss_before, event.loss_after
+    if before is None or after is None:
+        loss = "unknown" if event.train_loss is None else f"{event.train_loss:.4f}"
+        return [f"Training loss  {loss} at the end (nothing was held out to measure with)"]
+    lines = [f"Held-out loss  {before:.4f} before, {after:.4f} after ({(after - before) / before:+.0%})"]
+    if after > 0.99 * before:
+        lines.append("It hardly fell: try more steps, a higher --learning-rate, or look at the data.")
+    elif best and best.step and after > 1.02 * best.loss:
+        lines.append(f"It was {best.loss:.4f} at step {best.step} and rose since: fewer steps, or --early-stopping 2.")
+    return lines
 
 
 def _short(path: str) -> Path:

@@ -60,6 +60,8 @@ class ProgressCallback:
 
 
 Callback = Callable[[Event], None]
+IN_MEMORY = "(in memory)"
+"""What a run's settings say of data that was given as Python objects."""
 
 
 class QuickTrainer:
@@ -86,7 +88,8 @@ class QuickTrainer:
     ) -> None:
         in_memory = not isinstance(data, str | Path)
         self._dataset = load_dataset(data) if in_memory else None
-        self.config: RunConfig = build({"model": model, **settings, **({} if in_memory else {"data": str(data)})})
+        name = IN_MEMORY if in_memory else str(data)
+        self.config: RunConfig = build({"model": model, "data": name, **settings})
         self._runs_dir = Path(runs_dir) if runs_dir else None
         self.result: RunResult | None = None
 
@@ -154,6 +157,7 @@ class SimpleTrainer:
         info = self._loaded.info
         known = {
             "model": info.name,
+            "data": IN_MEMORY,
             "quantization": info.quantization,
             "precision": info.precision,
             "device": info.device,

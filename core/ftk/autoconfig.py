@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import hardware
-from .config import RunConfig
+from .config import RunConfig, is_local
 from .data.prepare import first_rows, split
 from .data.reading import Dataset, load_dataset
 from .errors import UsageError
@@ -63,7 +64,14 @@ def plan(config: RunConfig) -> Plan:
     dataset = load_dataset(config.data)
     if config.eval_data:
         load_dataset(config.eval_data)
-    return resolve(config, hardware.detect(), sources.locate(config.model), dataset)
+    return resolve(_absolute(config), hardware.detect(), sources.locate(config.model), dataset)
+
+
+def _absolute(config: RunConfig) -> RunConfig:
+    """The settings with absolute paths, so that a run can be gone on with from any folder."""
+    paths = {key: Path(value).expanduser() for key in ("model", "data", "eval_data") if (value := getattr(config, key))}
+    found = {key: str(path.absolute()) for key, path in paths.items() if is_local(key, path)}
+    return config.merged(found) if found else config
 
 
 def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Dataset) -> Plan:

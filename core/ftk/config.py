@@ -267,6 +267,13 @@ def _reason(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Input ").rstrip(".").replace("should be", "must be")
 
 
+def is_local(key: str, path: Path) -> bool:
+    """Whether a path is what the setting `key` could mean by it: a data file, a model folder or a GGUF file."""
+    if key == "model":
+        return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+    return path.is_file()
+
+
 def with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
     """The settings with file names that are relative to `folder` made absolute, if such files exist there.
 
@@ -275,6 +282,6 @@ def with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
     changes = {}
     for key in ("data", "eval_data", "model"):
         value = getattr(config, key)
-        if value and not value.startswith("sample:") and not Path(value).exists() and (folder / value).exists():
+        if value and not is_local(key, Path(value)) and is_local(key, folder / value):
             changes[key] = str((folder / value).absolute())
     return config.merged(changes) if changes else config

@@ -17,6 +17,7 @@ from .autoconfig import Plan
 from .catalog import CatalogModel
 from .config import build
 from .data.prepare import first_rows
+from .errors import ModelError
 
 _CPU_EFFICIENCY = 0.15
 """Part of the matmul rate that the loop reaches on a CPU; SmolLM2-135M on two cores reached 0.13 to 0.17."""
@@ -58,14 +59,19 @@ def estimate_training_time(model: str = "smollm2", data: Any = "sample:chat", **
 
 
 def for_plan(plan: Plan) -> TimeEstimate:
-    """The time of a plan; see `estimate_training_time`."""
+    """The time of a plan; see `estimate_training_time`.
+
+    Raises:
+        ModelError: nobody tells the size of the model before it is downloaded.
+
+    """
     config = plan.config
     rows = first_rows(plan.dataset, config.max_rows).rows
     characters = sum(len(m["content"]) + 4 * _TEMPLATE_TOKENS for row in rows for m in row.messages) / len(rows)
     row = min(float(config.max_length), characters / _CHARACTERS_PER_TOKEN)
     steps = plan.total_steps
     tokens = int(steps * config.batch_size * config.gradient_accumulation * row)
-    weights = plan.source.entry.weights if plan.source.entry else _weights_on_disk(plan)
+    weights = _weights(plan)
     rate = matmul_rate(config.device, str(config.precision))
     on_cpu = config.device == "cpu"
     recomputed = 4 / 3 if config.gradient_checkpointing is True else 1.0
@@ -78,18 +84,20 @@ def for_plan(plan: Plan) -> TimeEstimate:
         steps=steps,
         tokens=tokens,
         tokens_per_s=per_second,
-        basis=f"{rate / 1e12:.2f} TFLOP/s measured in {config.precision} on {config.device}, {weights / 1e9:.2f}B weights",
+        basis=f"{rate / 1e12:.2f} TFLOP/s measured here in {config.precision}, {weights / 1e9:.2f}B weights",
     )
 
 
-def _weights_on_disk(plan: Plan) -> int:
-    """The weights of a model outside the catalogue, from the size of its files."""
-    path = plan.source.path
-    if path is None:
-        return 1_000_000_000
-    if path.is_file():
-        return path.stat().st_size * 2
-    return sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2
+def _weights(plan: Plan) -> int:
+    """The number of weights: the catalogue's, the Hub's, or from the size of the files (16 bits a weight; GGUF: 4)."""
+    source = plan.source
+    if source.entry or source.weights:
+        return source.entry.weights if source.entry else int(source.weights or 0)
+    if source.path and source.path.is_file():
+        return source.path.stat().st_size * 2
+    if source.path:
+        return max(1, sum(file.stat().st_size for file in source.path.glob("*.safetensors")) // 2)
+    raise ModelError(f"How large {source.name} is cannot be known before it is downloaded.")
 
 
 def matmul_rate(device: str = "cpu", precision: str = "float32", seconds: float = 0.5) -> float:

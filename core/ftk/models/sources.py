@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,10 @@ _UNWANTED = ["*/*", "consolidated*", "*.bin", "*.pth"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is: `path` is its folder if it is on disk already; `fetch` brings it there."""
+    """Where a model is: `path` is its folder if it is on disk already; `fetch` brings it there.
+
+    `weights` is their number where the Hub tells it.
+    """
 
     name: str
     kind: Kind
@@ -39,6 +42,7 @@ class Source:
     hub: str | None
     entry: CatalogModel | None
     revision: str | None = None
+    weights: int | None = None
 
     @property
     def on_disk(self) -> bool:
@@ -159,7 +163,7 @@ def _remote(name: str, hub: str, entry: CatalogModel | None) -> Source:
     answer = _probe(hub)
     if not isinstance(answer, Exception):
         _check_hub_files(hub, answer)
-        return Source(name, "hub", None, hub, entry, revision=answer.sha)
+        return Source(name, "hub", None, hub, entry, answer.sha, getattr(answer.safetensors, "total", None))
     reason, hint = _explain(answer, hub)
     tried.append(f"{_endpoint()}: {reason}")
     if entry and entry.id == embedded.MODEL:
@@ -255,7 +259,7 @@ def fetch(source: Source, progress: Progress) -> Source:
 
 
 def _at(source: Source, path: Path) -> Source:
-    return Source(source.name, source.kind, path, source.hub, source.entry, source.revision)
+    return replace(source, path=path)
 
 
 def _download(source: Source, progress: Progress) -> Path:

@@ -77,9 +77,9 @@ def save(
         adapters.save(model, tokenizer, staging / "adapter")
         save_file(tensors | _random_tensors(), staging / _OPTIMIZER)
         (staging / _STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        size = sum(file.stat().st_size for file in _files(staging))
         listed = {str(f.relative_to(staging)): [f.stat().st_size, files.sha256(f)] for f in _files(staging)}
         (staging / _MANIFEST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
-        size = sum(entry[0] for entry in listed.values())
     return Saved(target, size, time.monotonic() - begin)
 
 

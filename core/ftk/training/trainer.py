@@ -5,12 +5,9 @@ Imports no torch until it runs, so that the first events come before the seconds
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import statistics
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +30,14 @@ from ..events import (
     Warned,
 )
 from ..runs import RunFolder
+from . import provenance
 from .control import Control, StopRequested
+from .failures import explain
 
 if TYPE_CHECKING:
     from ..data.prepare import Prepared
     from ..models.loading import LoadedModel
     from .loop import TrainingLoop
-
-_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,8 @@ class Trainer:
             self._listeners.insert(0, journal)
             try:
                 if not self._resume:
-                    run.config_file.write_text(self._config_text(run), encoding="utf-8")
-                    run.write_provenance(self._provenance())
+                    run.config_file.write_text(provenance.config_text(run, self.plan), encoding="utf-8")
+                    run.write_provenance(provenance.collect(self.plan))
                 return self._guarded(run, control)
             finally:
                 journal.close()
@@ -119,7 +116,7 @@ class Trainer:
             )
             raise
         except Exception as error:
-            explained = _explained(error)
+            explained = explain(error)
             self._emit(
                 Failed(
                     step=self._step,
@@ -364,26 +361,6 @@ class Trainer:
         for found in compare_models(model, tokenizer, prompts, sampling=sampling, stop=lambda: control.stopping):
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))
 
-    def _config_text(self, run: RunFolder) -> str:
-        return self.config.to_yaml(header=f"{run.name}: the settings of this run\n\nftk --preset {run.config_file}")
-
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "ftk": __version__,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "python": platform.python_version(),
-            "packages": {name: _version(name) for name in _PACKAGES},
-            "hardware": self.plan.hardware.to_dict(),
-            "model": {
-                "name": self.config.model,
-                "source": self.plan.source.kind,
-                "revision": self.plan.source.revision,
-            },
-            "data": {"name": self.plan.dataset.name, "sha256": self.plan.dataset.fingerprint},
-            "seed": self.config.seed,
-            "reasons": self.plan.reasons,
-        }
-
 
 def _write_adapter(model: Any, tokenizer: Any, target: Path) -> None:
     import shutil
@@ -409,26 +386,3 @@ def _prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> lis
 def _fixed(value: Any) -> Any:
     assert value != "auto", "the plan leaves nothing open"
     return value
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _explained(error: Exception) -> FtkError:
-    """An unexpected error in words; known kinds with advice."""
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return FtkError(
-            f"The memory is full: {text}",
-            hint="Lower --batch-size (and raise --gradient-accumulation), lower --max-length, or use "
-            "--quantization nf4 or --gradient-checkpointing true.",
-        )
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return FtkError(
-        f"{type(error).__name__}: {text} ({Path(last.filename).name}, line {last.lineno})",
-        hint="Run again with --debug to see the whole traceback.",
-    )

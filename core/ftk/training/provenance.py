@@ -1,0 +1,42 @@
+"""What a run was: its settings as a preset, and everything that is needed to know, later, how it came about."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from typing import Any
+
+from .._version import __version__
+from ..autoconfig import Plan
+from ..runs import RunFolder
+
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
+
+
+def config_text(run: RunFolder, plan: Plan) -> str:
+    """The resolved settings of a run as a preset that can be used again."""
+    header = f"{run.name}: the settings of this run\n\nftk --preset {run.config_file}"
+    return plan.config.to_yaml(header=header)
+
+
+def collect(plan: Plan) -> dict[str, Any]:
+    """Versions, hardware, model, data hash, seed, and the reasons of the plan; no secret is among them."""
+    return {
+        "ftk": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "hardware": plan.hardware.to_dict(),
+        "model": {"name": plan.config.model, "source": plan.source.kind, "revision": plan.source.revision},
+        "data": {"name": plan.dataset.name, "rows": len(plan.dataset), "sha256": plan.dataset.fingerprint},
+        "seed": plan.config.seed,
+        "reasons": plan.reasons,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
