@@ -39,7 +39,8 @@ def plan(what: Plan, time: TimeEstimate | None) -> None:
     console = Console()
     _say(console, f"Machine   {what.hardware.summary}")
     _say(console, f"Model     {what.config.model}  ({_whence(what)})")
-    _say(console, f"Data      {what.dataset.name}, {len(what.dataset)} rows")
+    aside = f", {len(what.dataset.held_out)} more held out" if what.dataset.held_out else ""
+    _say(console, f"Data      {what.dataset.name}, {len(what.dataset)} rows{aside}")
     if time:
         span = f"about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}) of training"
         _say(console, f"Time      {span}: {time.basis}")
@@ -51,10 +52,10 @@ def plan(what: Plan, time: TimeEstimate | None) -> None:
     for section in RunConfig.sections:
         for key in section.model_fields:
             value = getattr(what.config, key)
-            if value is not None:
+            if value is not None and (key != "epochs" or "max_steps" in what.reasons):
                 text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-                why = what.reasons.get(key, "" if key not in what.config.model_fields_set else "as asked")
-                table.add_row(key, Text(shown(text)), Text(why))
+                asked = "as asked" if key in what.config.model_fields_set else "the default"
+                table.add_row(key, Text(shown(text)), Text(what.reasons.get(key, asked)))
     console.print(table)
     _say(console, "Nothing was trained. Leave --dry-run out to start.")
 

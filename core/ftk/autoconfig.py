@@ -93,6 +93,8 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
     _number_format(choices, hardware, device, weights)
     _adapter(choices, source)
     _schedule(choices, dataset)
+    if config.template == "auto":
+        choices.reasons["template"] = "the model's own, or alpaca if it has none"
     if config.compare == "auto":
         choices.reasons["compare"] = "three held-out prompts show what was learnt"
     resolved = config.merged(choices.values)

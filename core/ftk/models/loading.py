@@ -75,22 +75,33 @@ def load(
         options["quantization_config"] = _quantization_config(quantization, dtype)
     if device != "cpu" or quantization != "none":
         options["device_map"] = {"": device}
-    model = _explained(
-        source,
-        lambda: AutoModelForCausalLM.from_pretrained(
+
+    def from_folder(attention: str) -> Any:
+        return AutoModelForCausalLM.from_pretrained(
             str(source.path),
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention,  # by name, so that no configuration can ask for a kernel off the Hub
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
             **options,
-        ),
-    )
+        )
+
+    model = _explained(source, lambda: _with_attention(from_folder))
     model.name_or_path = model.config._name_or_path = source.reference
     model.eval()
     tokenizer = load_tokenizer(source)
     return LoadedModel(model, tokenizer, _info(source, model, quantization, precision, device))
+
+
+def _with_attention(from_folder: Callable[[str], Any]) -> Any:
+    """Load with torch's fused attention; architectures that cap their scores (Gemma 2) get the plain one."""
+    try:
+        return from_folder("sdpa")
+    except ValueError as error:  # raised before any weight is read
+        if "attention implementation" not in str(error):
+            raise
+        return from_folder("eager")
 
 
 def load_tokenizer(source: Source) -> Any:
