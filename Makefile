@@ -1,0 +1,33 @@
+# `make check` is what CI runs and what a change must pass. PYTHON chooses the environment.
+PYTHON ?= .venv/bin/python
+BIN := $(dir $(PYTHON))
+
+.PHONY: help install check format lint types imports test test-all
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install:  ## make .venv with everything that development needs
+	python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]'
+
+check: lint types imports test  ## everything but the slow tests
+
+format:  ## format and fix what can be fixed
+	$(BIN)ruff format .
+	$(BIN)ruff check --fix .
+
+lint:  ## formatting and lint
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+
+types:  ## strict types of the public packages
+	$(BIN)mypy
+
+imports:  ## which way imports may go
+	$(BIN)lint-imports
+
+test:  ## unit tests with coverage
+	$(BIN)pytest -m 'not slow' --cov --cov-report=term:skip-covered
+
+test-all:  ## all tests, also those that take minutes
+	$(BIN)pytest
