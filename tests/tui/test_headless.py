@@ -27,7 +27,10 @@ HANG = 120  # seconds after which a process is taken to hang
 @pytest.fixture
 def arguments(model_folder: Folders, tmp_path: Path) -> list[str]:
     data = tmp_path / "rows.jsonl"
-    rows = [*tiny.ROWS, {"prompt": "Hostile [bold]markup[/bold]?", "response": "[/foo] \x1b[31mred\x07 [@click=quit]x[/]"}]
+    rows = [
+        *tiny.ROWS,
+        {"prompt": "Hostile [bold]markup[/bold]?", "response": "[/foo] \x1b[31mred\x07 [@click=quit]x[/]"},
+    ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [
         "--model", str(model_folder()), "--data", str(data), "--max-steps", "6", "--learning-rate", "1e-2",

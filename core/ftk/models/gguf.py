@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from .. import files
 from ..errors import ModelError
 
 Progress = Callable[[str, str, float | None, float | None], None]
+_LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
 def converted(path: Path, progress: Progress) -> Path:
@@ -55,17 +57,22 @@ def convert(path: Path, target: Path, origin: dict[str, Any], progress: Progress
             hint="Free some room, or move the cache: export FTK_CACHE=/path",
         )
     import torch
+    from tqdm.auto import tqdm
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
     from transformers.utils.quantization_config import GgufConfig
 
+    transformers_logging.disable_progress_bar()
+    tqdm.set_lock(threading.RLock())  # tqdm's own spans processes, and cannot be made inside a Textual app
     folder, name = str(path.parent), path.name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, **_LOCAL)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=name,
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
+            **_LOCAL,
         )
     except Exception as error:
         raise ModelError(

