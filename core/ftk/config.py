@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from .errors import ConfigError, did_you_mean
-from .strict_yaml import Document
+from .strict_yaml import Document, use_core_schema
 
 Auto = Literal["auto"]
 Quantization = Literal["auto", "none", "8bit", "nf4"]
@@ -205,6 +205,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+use_core_schema(_Dumper)
 _Dumper.add_representer(float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value!r}"))
 
 

@@ -23,8 +23,13 @@ class Event:
 
     def to_json(self) -> str:
         """One line of JSON with the event's kind first; numbers that JSON cannot hold become null."""
-        values = {key: _finite(value) for key, value in asdict(self).items()}
-        return json.dumps({"event": self.kind, **values}, ensure_ascii=False, allow_nan=False)
+        values = {"event": self.kind} | {key: _finite(value) for key, value in asdict(self).items()}
+        line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        try:
+            line.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, from JSON data: only an escape can hold it
+            line = json.dumps(values, allow_nan=False)
+        return line
 
 
 @dataclass(frozen=True, kw_only=True)

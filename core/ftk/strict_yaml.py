@@ -72,6 +72,12 @@ for _tag, _pattern, _first in _CORE:
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _core_int)
 
 
+def use_core_schema(dumper: Any) -> None:
+    """Let a dumper quote every text that the loader of this module would read as something else than text."""
+    for tag, pattern, first in _CORE:
+        dumper.add_implicit_resolver(tag, re.compile(pattern), first)
+
+
 def parse(text: str, source: str) -> Document:
     """Parse YAML text that holds one mapping.
 
@@ -83,10 +89,11 @@ def parse(text: str, source: str) -> Document:
         ConfigError: the text is not YAML, not a mapping, or has duplicate keys, aliases or tags.
 
     """
-    loader = _StrictLoader(text)
+    loader = None
     try:
+        loader = _StrictLoader(text)
         node = loader.get_single_node()
-        if node is None:
+        if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
             return Document({}, {}, source)
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{source}: expected `key: value` lines.", hint="Start from `ftk presets show smollm2`.")
@@ -96,10 +103,14 @@ def parse(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or error.context}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{source}, line {line}: the character {chr(error.character)!r} is not accepted.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: {error}") from None
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
     return Document(values, lines, source)
 
 

@@ -1,0 +1,134 @@
+"""From wishes to a plan: what is chosen, why, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ftk import autoconfig, catalog, estimate
+from ftk.autoconfig import Plan
+from ftk.config import build
+from ftk.data.reading import load_dataset
+from ftk.errors import FtkError, ModelError, UsageError
+from ftk.hardware import Gpu, Hardware
+from ftk.models.sources import Source
+from tests import tiny
+
+GIB = 1 << 30
+CPU = Hardware("cpu", 2, 8 * GIB, 6 * GIB, True, ())
+OLD_CPU = Hardware("cpu", 2, 8 * GIB, 6 * GIB, False, ())
+A100 = Gpu(0, "A100", 80 * GIB, 0, (8, 0), "580")
+T4 = Gpu(0, "T4", 16 * GIB, 0, (7, 5), "580")
+
+
+def machine(*gpus: Gpu) -> Hardware:
+    return Hardware("cpu", 8, 64 * GIB, 60 * GIB, True, gpus)
+
+
+def plan(model: str = "smollm2", hardware: Hardware = CPU, rows: Any = None, **settings: Any) -> Plan:
+    entry = catalog.find(model)
+    source = Source(model, "hub", None, entry.hub if entry else model, entry)
+    dataset = load_dataset(rows or tiny.ROWS)
+    return autoconfig.resolve(build({"model": model, **settings}), hardware, source, dataset)
+
+
+@pytest.mark.parametrize(
+    ("model", "hardware", "chosen"),
+    [
+        ("smollm2", CPU, {"device": "cpu", "precision": "bfloat16", "quantization": "none"}),
+        ("smollm2", OLD_CPU, {"device": "cpu", "precision": "float32"}),
+        ("mistral-7b", machine(A100), {"device": "cuda", "precision": "bfloat16", "quantization": "nf4"}),
+        ("mistral-7b", machine(T4), {"precision": "float16", "quantization": "nf4", "gradient_checkpointing": True}),
+        ("gpt2", machine(T4), {"quantization": "none", "gradient_checkpointing": False}),
+        ("gpt2", CPU, {"lora_targets": ["c_attn", "c_proj", "c_fc"], "optimizer": "adamw"}),
+    ],
+)
+def test_the_machine_and_the_model_decide(model: str, hardware: Hardware, chosen: dict[str, Any]) -> None:
+    made = plan(model, hardware)
+    for key, value in chosen.items():
+        assert getattr(made.config, key) == value
+        assert made.reasons[key]
+
+
+def test_nothing_is_left_open_and_every_choice_has_a_reason() -> None:
+    made = plan(hardware=machine(A100))
+    left = {key for key, value in made.config.model_dump().items() if value == "auto"}
+    assert left <= {"template", "compare"}  # known when tokenizer and rows are
+    for key, value in made.config.model_dump().items():
+        if value != getattr(build({"model": "smollm2"}), key):
+            assert made.reasons[key], key
+
+
+def test_the_freest_card_is_taken() -> None:
+    busy = Gpu(0, "A100", 80 * GIB, 79 * GIB, (8, 0), "580")
+    free = Gpu(1, "T4", 16 * GIB, 0, (7, 5), "580")
+    made = plan("mistral-7b", machine(busy, free))
+    assert (made.config.device, made.config.precision) == ("cuda:1", "float16")
+    assert "T4, 16.0 GiB free" in made.reasons["device"]
+
+
+def test_what_was_asked_for_is_kept_and_needs_no_reason() -> None:
+    asked = {"quantization": "nf4", "precision": "float32", "lora_rank": 3, "eval_steps": 7, "optimizer": "adamw"}
+    made = plan(**asked)
+    for key, value in asked.items():
+        assert getattr(made.config, key) == value
+        assert key not in made.reasons
+    assert made.config.lora_alpha == 6.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"device": "cuda"}, "no NVIDIA GPU"),
+        ({"precision": "float16"}, "bfloat16 or float32"),
+        ({"quantization": "8bit"}, "nf4 or none"),
+        ({"optimizer": "paged-adamw"}, "adamw"),
+    ],
+)
+def test_what_cannot_work_here_is_refused_with_what_can(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(**settings)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"eval_fraction": 0.0}, 12),  # 16 rows of 4 are 4 steps an epoch, 3 epochs
+        ({"eval_fraction": 0.25}, 9),
+        ({"eval_fraction": 0.0, "epochs": 0.5}, 2),
+        ({"eval_fraction": 0.0, "epochs": 1, "batch_size": 3, "gradient_accumulation": 2}, 3),
+        ({"eval_fraction": 0.0, "max_rows": 5, "epochs": 1}, 2),
+        ({"max_steps": 77, "epochs": 9}, 77),
+    ],
+)
+def test_steps_follow_from_rows_and_epochs(settings: dict[str, Any], steps: int) -> None:
+    assert plan(**settings).total_steps == steps
+
+
+def test_a_plan_of_the_whole_command_loads_nothing(model_folder: Any) -> None:
+    made = autoconfig.plan(build({"model": str(model_folder()), "data": "sample:instruct"}))
+    assert made.source.kind == "folder"
+    assert made.dataset.name == "sample:instruct"
+
+
+@pytest.mark.parametrize("settings", [{"model": "no-such-model"}, {"data": "none.jsonl"}, {"eval_data": "none.csv"}])
+def test_what_is_not_there_fails_the_plan(settings: dict[str, str], model_folder: Any) -> None:
+    with pytest.raises(FtkError):
+        autoconfig.plan(build({"model": str(model_folder()), **settings}))
+
+
+def test_the_time_of_a_run_grows_with_its_steps_and_is_told_with_its_basis(model_folder: Any) -> None:
+    short = estimate.estimate_training_time(str(model_folder()), "sample:chat", max_steps=10, precision="float32")
+    assert (short.steps, short.low < short.seconds < short.high) == (10, True)
+    assert short.tokens > 10 * 4 * 20
+    assert short.tokens_per_s > 0
+    assert "TFLOP/s" in short.basis
+    made = autoconfig.plan(build({"model": str(model_folder()), "max_steps": 1000, "precision": "float32"}))
+    assert estimate.for_plan(made).tokens == pytest.approx(100 * short.tokens, rel=0.01)
+
+
+def test_a_model_of_unknown_size_is_not_guessed() -> None:
+    with pytest.raises(ModelError, match="How large"):
+        estimate.for_plan(plan("someone/unknown", max_steps=1))
