@@ -25,7 +25,7 @@ _COMMANDS = {
 _DESCRIPTION = """\
 Fine-tune a language model on your own examples.
 
-  ftk --preset smollm2                         a small model, works without a GPU and without a model hub
+  ftk --preset smollm2                         a small model; needs no GPU and no model hub
   ftk --preset gpt2 --data my.jsonl            a recipe on your own data
   ftk --model qwen3-0.6b --data my.csv --max-steps 200
   ftk --preset mistral-7b --dry-run            show the plan and the reason for every choice

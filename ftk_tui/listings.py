@@ -24,8 +24,8 @@ def models(search: str = "", *, as_json: bool = False) -> int:
             print(json.dumps(model.model_dump() | {"state": states[model.id]}))
         return EXIT_DONE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "weights", "context", "licence", "GiB from", "GiB good", "state"):
-        right = heading in ("weights", "context", "GiB from", "GiB good")
+    for heading in ("model", "size", "reads", "licence", "GiB", "good", "state"):
+        right = heading in ("size", "reads", "GiB", "good")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for model in found:
         table.add_row(
@@ -40,7 +40,7 @@ def models(search: str = "", *, as_json: bool = False) -> int:
     console = Console()
     console.print(table if found else Text(f"No known model matches {search!r}."))
     print("Also: any hub id (owner/name), a local folder, a GGUF file.")
-    print("GiB: GPU memory to train it at all, and with comfort (by formula, see docs/models.md).")
+    print("GiB: GPU memory to train it at all; good: with comfort (see docs/models.md).")
     return EXIT_DONE
 
 
@@ -53,7 +53,7 @@ def _state(model: catalog.CatalogModel, token: bool) -> str:
 
 
 def _count(weights: int) -> str:
-    return f"{weights / 1e9:.1f}B" if weights >= 1e9 else f"{weights / 1e6:.0f}M"
+    return f"{weights / 1e9:.1f}B" if weights >= 0.9995e9 else f"{weights / 1e6:.0f}M"
 
 
 def presets(*, as_json: bool = False) -> int:
