@@ -121,13 +121,20 @@ def _spans(messages: tuple[Message, ...], tokenizer: Any) -> tuple[str, list[tup
 
 
 def _last_turn(messages: tuple[Message, ...], tokenizer: Any) -> tuple[str, tuple[int, int]]:
-    before, after = render(tokenizer, messages[:-1], prompt=True), render(tokenizer, messages)
-    if not after.startswith(before):
-        raise DataError(
-            "The chat template writes a prompt that is no beginning of the whole conversation.",
-            hint="Choose another format: --template chatml, alpaca or plain",
-        )
-    return after, (len(before), len(after))
+    """The prompt exactly as the model will be asked, and after it what the template makes of the answer.
+
+    Some templates write the prompt differently once it is answered (Mistral's shows the system turn only in
+    a last user turn). The answer's text is then taken from a shorter conversation.
+    """
+    before = render(tokenizer, messages[:-1], prompt=True)
+    for turns in (messages, tuple(turn for turn in messages if turn["role"] != "system"), messages[-2:]):
+        start, whole = render(tokenizer, turns[:-1], prompt=True), render(tokenizer, turns)
+        if whole.startswith(start):
+            return before + whole[len(start) :], (len(before), len(before) + len(whole) - len(start))
+    raise DataError(
+        "The chat template writes a prompt that is no beginning of the whole conversation.",
+        hint="Choose another format: --template chatml, alpaca or plain",
+    )
 
 
 def _tokenise(text: str, spans: list[tuple[int, int]], tokenizer: Any, origin: str) -> Example:
