@@ -104,8 +104,8 @@ def parse(text: str, source: str) -> Document:
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or error.context}.") from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{source}, line {line}: the character {chr(error.character)!r} is not accepted.") from None
+        row = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{source}, line {row}: the character {chr(error.character)!r} is not accepted.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: {error}") from None
     finally:

@@ -64,9 +64,8 @@ def load(
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    _quiet()
     assert source.path is not None
     progress("quantise" if quantization != "none" else "load", source.name, None, None)
     dtype = getattr(torch, precision)
@@ -92,6 +91,12 @@ def load(
     model.eval()
     tokenizer = load_tokenizer(source)
     return LoadedModel(model, tokenizer, _info(source, model, quantization, precision, device))
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _with_attention(from_folder: Callable[[str], Any]) -> Any:
