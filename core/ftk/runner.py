@@ -107,3 +107,5 @@ class Runner:
     def _wait(self) -> None:
         while not self._done.wait(0.5):  # a wait without limit would not hear signals on every platform
             pass
+        if self._thread is not None:
+            self._thread.join()  # a thread that is still inside torch when the interpreter ends aborts the process

@@ -117,6 +117,11 @@ class TrainingLoop:
         if self.config.early_stopping and self.best is not None:
             self.use_best()
 
+    def close(self) -> None:
+        """Give the model back as it came, with its adapter, and let go of the other processes."""
+        self.head.remove()
+        self.workers.close()
+
     def _int(self, key: str) -> int:
         return int(getattr(self.config, key))
 

@@ -174,10 +174,12 @@ class Trainer:
                 loop.restore(start)
             self._phase("train", f"{len(data.train.examples)} rows, {loop.total} steps")
             loop.run(lambda: self._save(run, loop, tokenizer))
-            loop.head.remove()
+            loop.close()
             ending = self._finish(run, loop, tokenizer, data, control, begin)
         except StopRequested as stop:
             saved = self._save(run, loop, tokenizer) if loop and loop.progress.step else None
+            if loop:
+                loop.close()
             ending = Stopped(
                 step=loop.progress.step if loop else 0,
                 reason=str(stop),

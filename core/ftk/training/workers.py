@@ -42,3 +42,13 @@ class Workers:
         flat = self._accelerator.reduce(flat, reduction="sum")
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def close(self) -> None:
+        """Wait for the others, then end the connection.
+
+        A process that ends with the connection open tears its threads down while they still wait for messages,
+        and now and then aborts after its work is done.
+        """
+        if self.size > 1:
+            self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()
