@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ftk import catalog, recipes
+from ftk import catalog, hub_api, recipes
 from ftk.errors import EXIT_DONE
 from ftk.models import sources
 
@@ -17,7 +17,7 @@ from ftk.models import sources
 def models(search: str = "", *, as_json: bool = False) -> int:
     """Print the catalogue."""
     found = [m for m in catalog.models() if search.lower() in f"{m.id} {m.name} {m.family} {m.hub} {m.license}".lower()]
-    token = sources.has_token()
+    token = hub_api.has_token()
     states = {model.id: _state(model, token) for model in found}
     if as_json:
         for model in found:

