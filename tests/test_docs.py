@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ftk import recipes
-from ftk.data.reading import SAMPLES, load_dataset
+from ftk.data.dataset import SAMPLES, load_dataset
 from ftk.events import KINDS
 from ftk_tui.cli import main
 from tests import tiny

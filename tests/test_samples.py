@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ftk import load_dataset, load_sample_dataset
-from ftk.data.reading import SAMPLES
+from ftk.data.dataset import SAMPLES
 from ftk.data.rows import Row
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)

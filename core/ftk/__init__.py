@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from .api import get_available_models as get_available_models
     from .api import load_model as load_model
     from .config import RunConfig as RunConfig
-    from .data.prepare import get_dataset_stats as get_dataset_stats
+    from .data.dataset import load_dataset as load_dataset
+    from .data.dataset import load_sample_dataset as load_sample_dataset
     from .data.prepare import prepare_dataset as prepare_dataset
-    from .data.reading import load_dataset as load_dataset
-    from .data.reading import load_sample_dataset as load_sample_dataset
+    from .data.statistics import get_dataset_stats as get_dataset_stats
     from .errors import FtkError as FtkError
     from .estimate import estimate_training_time as estimate_training_time
     from .evaluation.compare import compare_models as compare_models
@@ -44,10 +44,10 @@ _HOMES = {
     "estimate_training_time": "estimate",
     "evaluate_model": "evaluation.measure",
     "get_available_models": "api",
-    "get_dataset_stats": "data.prepare",
-    "load_dataset": "data.reading",
+    "get_dataset_stats": "data.statistics",
+    "load_dataset": "data.dataset",
     "load_model": "api",
-    "load_sample_dataset": "data.reading",
+    "load_sample_dataset": "data.dataset",
     "prepare_dataset": "data.prepare",
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import autoconfig, catalog, hardware
 from .catalog import CatalogModel
 from .config import RunConfig, build
-from .data.reading import Dataset, load_dataset
+from .data.dataset import Dataset, load_dataset
 from .errors import UsageError
 from .events import Evaluation, Event, Failed, Finished, Started, Step, Stopped, Warned
 from .models.loading import LoadedModel
@@ -219,7 +219,7 @@ def load_model(
 
     config = build({"model": model, "quantization": quantization, "precision": precision, "device": device})
     source = sources.locate(model)
-    placeholder = load_dataset([{"prompt": "a", "response": "b"}] * 2)
+    placeholder = load_dataset([{"prompt": text, "response": text} for text in "ab"])
     chosen = autoconfig.resolve(config, hardware.detect(), source, placeholder).config
     found = sources.fetch(source, loading.silent)
     options: Any = {

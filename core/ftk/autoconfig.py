@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import hardware
+from . import dataspec, hardware
 from .config import RunConfig, is_local
-from .data.prepare import first_rows, split
-from .data.reading import Dataset, load_dataset
+from .data.dataset import Dataset, load_dataset
+from .data.split import first_rows, split, unique_rows
 from .errors import UsageError
 from .hardware import Hardware, gib
 from .models import adapters, sources
@@ -54,23 +55,33 @@ class _Choices:
         return value
 
 
-def plan(config: RunConfig) -> Plan:
-    """Look at model, data and machine, and decide everything; fetches and loads nothing, imports no torch.
+def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None) -> Plan:
+    """Look at model, data and machine, and decide everything; fetches no weights, imports no torch.
+
+    Args:
+        config: The settings.
+        progress: Called with bytes of the data read and bytes in all; may raise to cancel.
 
     Raises:
         FtkError: the model or the data cannot be had, or a setting cannot work here.
 
     """
-    dataset = load_dataset(config.data)
+    config = _absolute(config)
+    dataset = load_dataset(config.data, columns=config.columns, skip_bad=config.skip_bad, progress=progress)
     if config.eval_data:
-        load_dataset(config.eval_data)
-    return resolve(_absolute(config), hardware.detect(), sources.locate(config.model), dataset)
+        load_dataset(config.eval_data, columns=config.columns, skip_bad=config.skip_bad)
+    return resolve(config, hardware.detect(), sources.locate(config.model), dataset)
 
 
 def _absolute(config: RunConfig) -> RunConfig:
     """The settings with absolute paths, so that a run can be gone on with from any folder."""
-    paths = {key: Path(value).expanduser() for key in ("model", "data", "eval_data") if (value := getattr(config, key))}
-    found = {key: str(path.absolute()) for key, path in paths.items() if is_local(key, path)}
+    found = {}
+    for key in ("data", "eval_data"):
+        if (value := getattr(config, key)) and (moved := dataspec.absolute(value, Path.cwd())) != value:
+            found[key] = moved
+    model = Path(config.model).expanduser()
+    if is_local("model", model):
+        found["model"] = str(model.absolute())
     return config.merged(found) if found else config
 
 
@@ -160,7 +171,8 @@ def targets_for(config: RunConfig, architecture: str) -> list[str] | str:
 def _schedule(choices: _Choices, dataset: Dataset) -> None:
     config = choices.config
     fraction = 0.0 if config.eval_data else config.eval_fraction
-    rows = len(split(first_rows(dataset, config.max_rows), fraction, seed=config.seed).train)
+    used = unique_rows(first_rows(dataset, config.max_rows), config.duplicates)
+    rows = len(split(used, fraction, seed=config.seed).train)
     effective = config.batch_size * config.gradient_accumulation
     per_epoch = math.ceil(rows / effective)
     steps = choices.choose(

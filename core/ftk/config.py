@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from . import dataspec
 from .errors import ConfigError, did_you_mean
 from .strict_yaml import Document, use_core_schema
 
@@ -23,6 +24,9 @@ Quantization = Literal["auto", "none", "8bit", "nf4"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Optimizer = Literal["auto", "adamw", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"]
 Schedule = Literal["linear", "cosine", "constant"]
+TrainOn = Literal["all", "last"]
+LongRows = Literal["cut", "drop"]
+Duplicates = Literal["keep", "drop"]
 Template = Literal["auto", "chatml", "alpaca", "plain"]
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
@@ -82,7 +86,18 @@ class ModelSettings(_Settings):
 class DataSettings(_Settings):
     """Data: what is learnt, and how a row becomes tokens."""
 
-    data: Text = Field("sample:chat", description="sample:chat, sample:instruct, or a .json, .jsonl or .csv file.")
+    data: Text = Field(
+        "sample:chat",
+        description="A sample (sample:chat), file, folder, hub id or - for standard input; several with weights: "
+        "a.jsonl:2,b.csv.",
+    )
+    columns: Text | None = Field(
+        None, description="Which column is what, where it is not recognised: prompt=Q,response=A."
+    )
+    skip_bad: Annotated[int, Field(ge=0)] = Field(
+        0, description="Leave out so many rows that cannot be read, and count them, instead of stopping."
+    )
+    duplicates: Duplicates = Field("keep", description="Equal rows: keep all, or drop all but one of each.")
     eval_data: Text | None = Field(
         None, description="A file of held-out rows; otherwise a part of the data is set aside."
     )
@@ -91,13 +106,17 @@ class DataSettings(_Settings):
     )
     max_rows: PositiveInt | None = Field(None, description="Use only the first N rows of the data.")
     max_length: Annotated[int, Field(ge=8)] = Field(
-        512, description="Longest row in tokens; longer ones are cut at the end, and counted."
+        512, description="Longest row in tokens; longer ones are treated as long_rows says, and counted."
     )
     template: Template = Field(
         "auto",
         description="Chat format for a model without one of its own: chatml, alpaca, plain; auto: the model's "
         "own, else alpaca.",
     )
+    train_on: TrainOn = Field(
+        "all", description="Assistant turns that are learnt: all, or the last of each conversation."
+    )
+    long_rows: LongRows = Field("cut", description="Rows longer than max_length: cut at the end, or drop whole.")
     system_prompt: Text | None = Field(None, description="System message put before rows that have none.")
 
 
@@ -269,10 +288,10 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def is_local(key: str, path: Path) -> bool:
-    """Whether a path is what the setting `key` could mean by it: a data file, a model folder or a GGUF file."""
+    """Whether a path is what the setting `key` could mean by it: a model folder, a GGUF file, a file with rows."""
     if key == "model":
         return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
-    return path.is_file()
+    return path.exists()
 
 
 def with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
@@ -283,6 +302,9 @@ def with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
     changes = {}
     for key in ("data", "eval_data", "model"):
         value = getattr(config, key)
-        if value and not is_local(key, Path(value)) and is_local(key, folder / value):
-            changes[key] = str((folder / value).absolute())
+        if not value or is_local(key, Path(value)):
+            continue
+        moved = dataspec.absolute(value, folder) if key != "model" else str((folder / value).absolute())
+        if moved != value and (key != "model" or is_local(key, Path(moved))):
+            changes[key] = moved
     return config.merged(changes) if changes else config

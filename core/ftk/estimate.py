@@ -16,7 +16,8 @@ from . import autoconfig
 from .autoconfig import Plan
 from .catalog import CatalogModel
 from .config import build
-from .data.prepare import first_rows
+from .data.rows import Row
+from .data.split import first_rows
 from .errors import ModelError
 
 _CPU_EFFICIENCY = 0.15
@@ -25,6 +26,7 @@ _GPU_EFFICIENCY = 0.35
 """The same on a GPU: a usual value for fine-tuning with short rows; not measured on ftk's own loop yet."""
 _CHARACTERS_PER_TOKEN = 4.0
 _TEMPLATE_TOKENS = 12
+_ROWS_LOOKED_AT = 2000
 _BYTES_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 _CONTEXT = 0.5 * 2**30
 _MARGIN = 1.1
@@ -67,7 +69,8 @@ def for_plan(plan: Plan) -> TimeEstimate:
     """
     config = plan.config
     rows = first_rows(plan.dataset, config.max_rows).rows
-    characters = sum(len(m["content"]) + 4 * _TEMPLATE_TOKENS for row in rows for m in row.messages) / len(rows)
+    sample = rows[:: max(1, len(rows) // _ROWS_LOOKED_AT)]
+    characters = sum(_characters(row) for row in sample) / len(sample)
     row = min(float(config.max_length), characters / _CHARACTERS_PER_TOKEN)
     steps = plan.total_steps
     tokens = int(steps * config.batch_size * config.gradient_accumulation * row)
@@ -86,6 +89,10 @@ def for_plan(plan: Plan) -> TimeEstimate:
         tokens_per_s=per_second,
         basis=f"{rate / 1e12:.2f} TFLOP/s measured here in {config.precision}, {weights / 1e9:.2f}B weights",
     )
+
+
+def _characters(row: Row) -> int:
+    return len(row.text or "") + sum(len(turn["content"]) + 4 * _TEMPLATE_TOKENS for turn in row.messages)
 
 
 def _weights(plan: Plan) -> int:

@@ -70,6 +70,29 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 @contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """A new file beside `target` that takes its name only when the block ends without an error."""
+    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    os.close(fd)
+    staging = Path(name)
+    try:
+        yield staging
+        sync_file(staging)
+        staging.chmod(0o666 & ~_umask())
+        staging.replace(target)
+        sync_dir(target.parent)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
 def staged_dir(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that takes its name only when the block ends without an error.
 

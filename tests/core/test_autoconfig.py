@@ -9,7 +9,7 @@ import pytest
 from ftk import autoconfig, catalog, estimate
 from ftk.autoconfig import Plan
 from ftk.config import build
-from ftk.data.reading import load_dataset
+from ftk.data.dataset import load_dataset
 from ftk.errors import FtkError, ModelError, UsageError
 from ftk.hardware import Gpu, Hardware
 from ftk.models.sources import Source

@@ -34,13 +34,20 @@ class Batch:
 
 
 class StepPlan:
-    """The rows of every step of a run."""
+    """The rows of every step of a run.
 
-    def __init__(self, examples: Sequence[Example], rows_per_step: int, seed: int) -> None:
-        self._lengths = [len(example) for example in examples]
+    Args:
+        lengths: Tokens of every example.
+        rows_per_step: Examples of a step.
+        seed: Of the order.
+
+    """
+
+    def __init__(self, lengths: Sequence[int], rows_per_step: int, seed: int) -> None:
+        self._lengths = lengths
         self._rows = rows_per_step
         self._seed = seed
-        self.steps_per_epoch = math.ceil(len(examples) / rows_per_step)
+        self.steps_per_epoch = math.ceil(len(lengths) / rows_per_step)
         self._epoch = -1
         self._steps: list[list[int]] = []
 
@@ -68,6 +75,18 @@ class StepPlan:
         steps = [grouped[start : start + self._rows] for start in range(0, len(grouped), self._rows)]
         shuffle(steps)
         return steps
+
+
+def lengths_of(examples: Sequence[Example]) -> list[int]:
+    """Tokens of every example, without a look at the tokens where the examples know."""
+    known = getattr(examples, "lengths", None)
+    return known.tolist() if known is not None else [len(example) for example in examples]
+
+
+def targets_of(examples: Sequence[Example]) -> int:
+    """All supervised tokens of some examples."""
+    known = getattr(examples, "targets", None)
+    return int(known.sum()) if known is not None else sum(example.targets for example in examples)
 
 
 def micro_batches(rows: Sequence[int], size: int) -> list[list[int]]:

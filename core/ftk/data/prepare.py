@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from ..errors import DataError
-from . import encoding, templates
-from .encoding import Encoded
-from .reading import Dataset, load_dataset
-from .rows import Row, with_system
+from . import templates, tokens
+from .dataset import Rows, load_dataset
+from .encoding import Encoded, Shape
+from .split import first_rows, split, unique_rows
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Training and held-out examples with their rows, and the name of the chat template they were made with."""
+    """Training and held-out examples with their rows, and the name of the chat template they were made with.
+
+    `overlap` training rows were left out because the held-out side holds the same.
+    """
 
     name: str
     train: Encoded
     held_out: Encoded
-    held_out_rows: tuple[Row, ...]
+    held_out_rows: Rows
     template: str
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """The rows to learn from and those to measure with."""
-
-    train: tuple[Row, ...]
-    held_out: tuple[Row, ...]
-
-
-def split(dataset: Dataset, fraction: float, *, seed: int = 0, held_out: Dataset | None = None) -> Split:
-    """Set rows aside for evaluation.
-
-    Args:
-        dataset: All rows; its own held-out part is used if it has one.
-        fraction: Part of the rows otherwise set aside, at least one; 0 sets none aside at all.
-        seed: Which ones.
-        held_out: A data set to evaluate on instead.
-
-    Raises:
-        DataError: a single row cannot be split.
-
-    """
-    if held_out is not None:
-        return Split(dataset.rows, held_out.rows)
-    if fraction == 0:
-        return Split(dataset.rows, ())
-    if dataset.held_out:
-        return Split(dataset.rows, dataset.held_out)
-    if len(dataset) < 2:
-        raise DataError(f"{dataset.name} has one row; evaluation needs another.", hint="Use --eval-fraction 0.")
-    count = max(1, round(len(dataset) * fraction))
-    aside = set(random.Random(seed).sample(range(len(dataset)), count))  # noqa: S311 - not a secret
-    return Split(
-        tuple(row for index, row in enumerate(dataset.rows) if index not in aside),
-        tuple(row for index, row in enumerate(dataset.rows) if index in aside),
-    )
-
-
-def first_rows(dataset: Dataset, count: int | None) -> Dataset:
-    """The data set with only its first `count` rows, or as it is."""
-    return Dataset(dataset.name, dataset.rows[:count], dataset.held_out) if count else dataset
+    overlap: int = 0
 
 
 def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each by name
@@ -78,10 +38,15 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
     max_rows: int | None = None,
     template: Any = "auto",
     system_prompt: str | None = None,
+    train_on: Literal["all", "last"] = "all",
+    long_rows: Literal["cut", "drop"] = "cut",
+    columns: str | None = None,
+    skip_bad: int = 0,
+    duplicates: Literal["keep", "drop"] = "keep",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Split a data set and turn it into tokens.
+    """Split a data set and turn it into tokens; the tokens are kept on disk and found again.
 
     Args:
         dataset: Whatever `load_dataset` takes.
@@ -92,74 +57,27 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
         max_rows: Use only the first rows.
         template: ``auto``, ``chatml``, ``alpaca`` or ``plain``.
         system_prompt: Put before conversations that have no system turn.
+        train_on: The assistant turns that are learnt: ``all``, or the ``last`` of each conversation.
+        long_rows: Longer rows are ``cut`` at their end, or ``drop`` leaves them out.
+        columns: Which column is what; see `load_dataset`.
+        skip_bad: So many rows that cannot be read are left out.
+        duplicates: ``drop`` keeps one of each of the equal rows.
         seed: Which rows are set aside.
-        progress: Called with rows done and rows in all.
+        progress: Called with rows done and rows in all; may raise to cancel.
 
     Raises:
         DataError: see `load_dataset` and `encoding.encode`.
 
     """
-    loaded = load_dataset(dataset)
-    loaded = first_rows(loaded, max_rows)
-    parts = split(loaded, eval_fraction, seed=seed, held_out=load_dataset(eval_data) if eval_data else None)
-    train, held_out = parts.train, parts.held_out
-    if system_prompt:
-        train, held_out = (
-            tuple(with_system(train, system_prompt)),
-            tuple(with_system(held_out, system_prompt)),
-        )
+    loaded = first_rows(load_dataset(dataset, columns=columns, skip_bad=skip_bad), max_rows)
+    loaded = unique_rows(loaded, duplicates)
+    other = load_dataset(eval_data, columns=columns, skip_bad=skip_bad) if eval_data else None
+    parts = split(loaded, eval_fraction, seed=seed, held_out=other)
     name = templates.choose(tokenizer, template)
-    return Prepared(
-        name=loaded.name,
-        train=encoding.encode(train, tokenizer, max_length, progress),
-        held_out=encoding.encode(held_out, tokenizer, max_length),
-        held_out_rows=held_out,
-        template=name,
-        fingerprint=loaded.fingerprint,
-    )
-
-
-def get_dataset_stats(dataset: Any, tokenizer: Any = None) -> dict[str, Any]:
-    """Counts and lengths of a data set.
-
-    Args:
-        dataset: Whatever `load_dataset` takes.
-        tokenizer: Lengths are in tokens of the formatted rows if given, else in characters.
-
-    Returns:
-        ``rows``, ``held_out_rows``, ``turns``, ``unit`` and, for ``prompt`` and ``response`` (with a tokenizer:
-        ``row`` and ``supervised``), the minimum, median, 95th percentile, maximum and sum.
-
-    """
-    loaded = load_dataset(dataset)
-    stats: dict[str, Any] = {
-        "name": loaded.name,
-        "rows": len(loaded.rows),
-        "held_out_rows": len(loaded.held_out),
-        "turns": sum(len(row.messages) for row in loaded.rows),
-    }
-    if tokenizer is None:
-        responses = [len(row.response) for row in loaded.rows]
-        return stats | {
-            "unit": "characters",
-            "prompt": _summary([len(row.prompt) for row in loaded.rows]),
-            "response": _summary(responses),
-        }
-    templates.choose(tokenizer)
-    encoded = encoding.encode(loaded.rows, tokenizer, max_length=2**31)
-    return stats | {
-        "unit": "tokens",
-        "row": _summary([len(example) for example in encoded.examples]),
-        "supervised": _summary([example.targets for example in encoded.examples]),
-    }
-
-
-def _summary(values: list[int]) -> dict[str, int]:
-    ordered = sorted(values)
-    return {
-        "min": ordered[0],
-        "median": ordered[len(ordered) // 2],
-        "p95": ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))],
-        "max": ordered[-1],
-        "sum": sum(ordered),
-    }
+    shape = Shape(max_length, train_on, long_rows, system_prompt)
+    if other is None:
+        train, held_out = tokens.tokenised([parts.train, parts.held_out], tokenizer, shape, progress)
+    else:
+        (train,) = tokens.tokenised([parts.train], tokenizer, shape, progress)
+        (held_out,) = tokens.tokenised([parts.held_out], tokenizer, shape)
+    return Prepared(loaded.name, train, held_out, parts.held_out, name, loaded.fingerprint, parts.overlap)

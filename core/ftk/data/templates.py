@@ -19,6 +19,7 @@ TEMPLATES: dict[str, str] = {
         _LOOP
         + "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
         + "{% elif message['role'] == 'user' %}{{ '### Instruction:\n' + message['content'] + '\n\n' }}"
+        + "{% elif message['role'] == 'tool' %}{{ '### Result:\n' + message['content'] + '\n\n' }}"
         + "{% else %}{{ '### Response:\n' + message['content'] + eos_token + '\n' }}{% endif %}"
         + _END
         + "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
@@ -52,7 +53,7 @@ def choose(tokenizer: Any, template: Literal["auto", "chatml", "alpaca", "plain"
     return template
 
 
-def render(tokenizer: Any, messages: tuple[Message, ...], *, prompt: bool = False) -> str:
+def render(tokenizer: Any, messages: tuple[Message, ...], *, prompt: bool = False, tools: tuple[Any, ...] = ()) -> str:
     """A conversation as the model's text.
 
     A template that refuses a system turn (Gemma's) gets it at the head of the first user turn.
@@ -61,21 +62,24 @@ def render(tokenizer: Any, messages: tuple[Message, ...], *, prompt: bool = Fals
         tokenizer: Its chat template is used.
         messages: The turns.
         prompt: End with the beginning of an assistant's turn, for the model to go on.
+        tools: The functions that the model may call.
 
     Raises:
         DataError: the template refuses the conversation.
 
     """
     try:
-        return _apply(tokenizer, messages, prompt)
+        return _apply(tokenizer, messages, prompt, tools)
     except Exception as error:
         if messages[0]["role"] == "system" and len(messages) > 1:
-            return _apply(tokenizer, _without_system(messages), prompt)
+            return render(tokenizer, _without_system(messages), prompt=prompt, tools=tools)
         raise DataError(f"The model's chat template refuses the conversation: {error}.") from error
 
 
-def _apply(tokenizer: Any, messages: tuple[Message, ...], prompt: bool) -> str:
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
+def _apply(tokenizer: Any, messages: tuple[Message, ...], prompt: bool, tools: tuple[Any, ...]) -> str:
+    text = tokenizer.apply_chat_template(
+        list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt
+    )
     return str(text)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from ..data import encoding, templates
 from ..data.batches import collate, micro_batches
+from ..data.dataset import load_dataset
 from ..data.encoding import Example
-from ..data.reading import load_dataset
 from ..errors import DataError
 from ..training.loss import SupervisedHead, summed_loss
 from .generate import Sampling, conversation, generate

@@ -14,7 +14,7 @@ import torch
 
 from .. import hardware
 from ..config import RunConfig
-from ..data.batches import StepPlan, collate, micro_batches
+from ..data.batches import StepPlan, collate, lengths_of, micro_batches, targets_of
 from ..data.encoding import Example
 from ..errors import TrainingError
 from ..events import Evaluation, Event, Step, Warned
@@ -82,7 +82,10 @@ class TrainingLoop:
         self.head = SupervisedHead(model)
         self.progress = Progress()
         self.total = config.max_steps or 0
-        self.plan = StepPlan(train, config.batch_size * config.gradient_accumulation * workers.size, config.seed)
+        self._lengths = lengths_of(train)
+        self.plan = StepPlan(
+            self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
+        )
         self.best: list[torch.Tensor] | None = None
         self.last_evaluation: float | None = None
         self.losses: deque[float] = deque(maxlen=max(1, self.total // 10))
@@ -129,7 +132,7 @@ class TrainingLoop:
         begin = time.monotonic()
         rows = self.plan.rows(self.progress.step)
         targets = sum(self.train[row].targets for row in rows)
-        tokens = sum(len(self.train[row]) for row in rows)
+        tokens = sum(self._lengths[row] for row in rows)
         loss = self._gradients(rows, targets)
         rate = learning_rate(self.progress.step, self.total, self.config)
         norm = self.optimizer.clip(self.config.max_grad_norm)
@@ -266,13 +269,14 @@ class TrainingLoop:
     def measure(self, examples: Sequence[Example]) -> tuple[float, int]:
         """The mean loss over all supervised tokens of some examples, and their number."""
         total = torch.zeros((), device=self.workers.device)
-        order = sorted(range(len(examples)), key=lambda index: -len(examples[index]))
+        lengths = lengths_of(examples)
+        order = sorted(range(len(examples)), key=lambda index: -lengths[index])
         for portion in micro_batches(self.workers.share(order), self.config.batch_size):
             self._hold()
             batch = collate([examples[index] for index in portion], self._pad)
             total += summed_loss(self.model, self.head, batch, self.workers.device)
         self.workers.sum_([total])
-        targets = sum(example.targets for example in examples)
+        targets = targets_of(examples)
         return total.item() / max(1, targets), targets
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -32,6 +32,7 @@ from ..events import (
 from ..runs import RunFolder
 from . import provenance
 from .control import Control, StopRequested
+from .data_remarks import remarks
 from .failures import explain
 
 if TYPE_CHECKING:
@@ -240,26 +241,16 @@ class Trainer:
             max_rows=config.max_rows,
             template=config.template,
             system_prompt=config.system_prompt,
+            train_on=config.train_on,
+            long_rows=config.long_rows,
+            columns=config.columns,
+            skip_bad=config.skip_bad,
+            duplicates=config.duplicates,
             seed=config.seed,
             progress=progress,
         )
-        if data.train.cut:
-            self._emit(
-                Warned(
-                    code="cut",
-                    message=f"{data.train.cut} rows are longer than {length} tokens and were cut at the end.",
-                    hint="Raise --max-length if their ends matter.",
-                )
-            )
-        if data.train.dropped:
-            first = ", ".join(data.train.dropped[:3])
-            self._emit(
-                Warned(
-                    code="dropped",
-                    message=f"{len(data.train.dropped)} rows were left out: no token of the response fits ({first}).",
-                    hint="Raise --max-length, or shorten the prompts.",
-                )
-            )
+        for warning in remarks(self.plan.dataset, data, length, config.long_rows):
+            self._emit(warning)
         return data
 
     def _adapted(self, loaded: LoadedModel) -> Any:

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from ftk.config import build
 from ftk.data.batches import collate
+from ftk.data.dataset import load_dataset
 from ftk.data.encoding import Example, encode
-from ftk.data.reading import load_dataset
 from ftk.training.loss import SupervisedHead, summed_loss
 from ftk.training.optim import AdapterOptimizer
 from tests import tiny

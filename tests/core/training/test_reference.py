@@ -14,8 +14,8 @@ from transformers import TrainingArguments, get_scheduler
 
 from ftk.config import build
 from ftk.data.batches import StepPlan
+from ftk.data.dataset import load_dataset
 from ftk.data.encoding import encode
-from ftk.data.reading import load_dataset
 from ftk.models import adapters
 from ftk.training.optim import learning_rate, warmup_steps
 from tests import tiny
@@ -68,7 +68,7 @@ def _reference(
 
     tokenizer = tiny.tokenizer()
     examples = encode(load_dataset(tiny.ROWS).rows, tokenizer, 128).examples
-    plan = StepPlan(examples, batch * accumulation, settings["seed"])
+    plan = StepPlan([len(e) for e in examples], batch * accumulation, settings["seed"])
     ordered = [examples[row] for step in range(steps) for row in plan.rows(step)]
     data = [
         {

@@ -1,0 +1,202 @@
+"""From the name of a data set to the files that hold it: samples, files, folders, globs, the Hub, standard input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .. import dataspec, files
+from ..dataspec import HubId, Part
+from ..errors import DataError, did_you_mean
+from .formats import sniff
+from .formats.base import HELD_OUT_NAMES
+
+SAMPLES = {
+    "chat": "customer support of an online shop: titles, numbered steps, good to know",
+    "instruct": "Python concepts: one sentence, code that runs, the reason",
+    "code": "small Python functions: the idea, typed code with asserts, the cost",
+    "summarize": "texts of a page: one sentence in short, three main points",
+    "translate": "sentences between English and six other languages",
+}
+_NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json",
+             "config.json", "metadata.json"}  # fmt: skip
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a data set: how it is called in messages, whether it is held out, and the weight of its rows."""
+
+    path: Path
+    name: str
+    held_out: bool = False
+    weight: float = 1.0
+
+
+def gather(spec: str) -> list[Source]:
+    """The files of a data set, in a fixed order.
+
+    Args:
+        spec: The setting `data`.
+
+    Raises:
+        DataError: there is no such sample, file or data set.
+
+    """
+    found: list[Source] = []
+    for part in dataspec.parts(spec):
+        found += [replace(source, weight=part.weight) for source in _of(part)]
+    return found
+
+
+def _of(part: Part) -> list[Source]:
+    name = part.name
+    if name.startswith("sample:"):
+        return _sample(name.removeprefix("sample:"))
+    if name == dataspec.STDIN:
+        path = _standard_input()
+        return [Source(path, "standard input")]
+    path = Path(name).expanduser()
+    if _is(path.is_file):
+        return [Source(path.absolute(), path.name)]
+    if _is(path.is_dir):
+        return _folder(path.absolute(), name)
+    if dataspec.is_glob(name):
+        return _glob(path, name)
+    if hub := dataspec.hub_id(name):
+        if path.parent.is_dir():  # owner/name where a folder owner is: most likely a file that is not there
+            raise _missing(path, name)
+        from .hub import fetch
+
+        return fetch(hub)
+    raise _missing(path, name)
+
+
+def _is(test: Callable[[], bool]) -> bool:
+    try:
+        return test()
+    except (OSError, ValueError):
+        return False
+
+
+def _sample(name: str) -> list[Source]:
+    if name not in SAMPLES:
+        raise DataError(
+            f"There is no sample {name!r}.{did_you_mean(name, tuple(SAMPLES))}",
+            hint="Samples: " + "; ".join(f"sample:{key} ({text})" for key, text in SAMPLES.items()),
+        )
+    folder = Path(str(resources.files("ftk.sample_data")))
+    return [
+        Source(folder / f"{name}.jsonl", f"{name}.jsonl"),
+        Source(folder / f"{name}.heldout.jsonl", f"{name}.heldout.jsonl", held_out=True),
+    ]
+
+
+def _standard_input() -> Path:
+    """What is piped in, kept in the cache under its content, so that it can be read again and resumed from."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("data: '-' reads standard input, and nothing is piped in.", hint="cat rows.jsonl | ftk ...")
+    folder = files.cache_dir() / "stdin"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    path = Path(file.name)
+    kept = folder / files.sha256(path)[:32]
+    path.replace(kept)
+    return kept
+
+
+def _glob(path: Path, name: str) -> list[Source]:
+    base = Path(path.anchor) if path.is_absolute() else Path()
+    pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+    found = sorted(entry.absolute() for entry in base.glob(pattern) if entry.is_file())
+    if not found:
+        raise DataError(f"No file matches {name!r} (in {Path.cwd()}).")
+    return [Source(entry, entry.name, held_out_by_name(entry)) for entry in found]
+
+
+def held_out_by_name(path: Path) -> bool:
+    """Whether a file's name says that it is a held-out part: ``validation.jsonl``, ``test-00000-of-00001.parquet``."""
+    stem = path.name.split(".", 1)[0].lower()
+    words = {
+        stem,
+        stem.split("-", 1)[0],
+        stem.rsplit("_", 1)[-1],
+        path.parent.name.lower(),
+        *path.name.split(".")[1:-1],
+    }
+    return bool(words & set(HELD_OUT_NAMES))
+
+
+def _folder(path: Path, name: str) -> list[Source]:
+    """The data files of a folder and of those below it; a folder that `datasets` saved is read as such."""
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved(path)
+    candidates = [entry for entry in sorted(path.rglob("*")) if entry.is_file() and _wanted(entry, path)]
+    structured = [entry for entry in candidates if sniff.suffix(entry) not in (".txt", ".md", ".markdown", ".text")]
+    found = structured or candidates  # a README beside the data is not data
+    if not found:
+        raise DataError(f"The folder {name!r} holds no file that ftk reads.", hint="Look at it with: ls -R")
+    return [Source(entry, str(entry.relative_to(path)), held_out_by_name(entry)) for entry in found]
+
+
+def _wanted(entry: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
+    return not hidden and entry.name not in _NOT_DATA and sniff.is_data(entry)
+
+
+def _saved(path: Path) -> list[Source]:
+    """The Arrow files of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`, split by split."""
+    try:
+        splits = [path]
+        if (path / "dataset_dict.json").is_file():
+            names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            splits = [path / Path(str(name)).name for name in names]
+        found = []
+        for split in splits:
+            state = json.loads((split / "state.json").read_text(encoding="utf-8"))
+            for item in state["_data_files"]:
+                file = split / Path(str(item["filename"])).name
+                found.append(Source(file, str(file.relative_to(path)), split.name.lower() in HELD_OUT_NAMES))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} looks like a saved data set, but is damaged: {error}.") from None
+    return choose_held_out(found, lambda source: source.path.parent.name)
+
+
+def choose_held_out(found: list[Source], part_of: Callable[[Source], str]) -> list[Source]:
+    """Of several held-out parts keep the best by name: a test split stays unseen where there is a validation split."""
+    names = [name for name in HELD_OUT_NAMES if any(s.held_out and part_of(s).lower() == name for s in found)]
+    if not any(not source.held_out for source in found):
+        return [replace(source, held_out=False) for source in found]
+    return [source for source in found if not source.held_out or part_of(source).lower() == names[0]]
+
+
+def _missing(path: Path, name: str) -> DataError:
+    folder = path.parent if path.parent.is_dir() else Path()
+    near = did_you_mean(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else ""
+    hint = "Give a file, a folder, a sample (sample:chat), or the id of a data set on the Hub (owner/name)."
+    return DataError(f"There is no data file or folder {name!r}.{near}", hint=hint)
+
+
+def chunks(values: Any) -> Iterator[Any]:
+    """The rows of a Python object: a list, a pandas table, a `datasets` data set, or anything that gives mappings."""
+    if hasattr(values, "to_dict") and hasattr(values, "columns") and hasattr(values, "iloc"):  # pandas
+        for start in range(0, len(values), 1000):
+            yield from values.iloc[start : start + 1000].to_dict("records")
+    else:
+        yield from values
+
+
+def hub_name(hub: HubId) -> str:
+    """A hub id as it was written."""
+    wanted = [f"{key}={value}" for key in ("config", "split", "revision") if (value := getattr(hub, key))]
+    return hub.id + (f"?{'&'.join(wanted)}" if wanted else "")
