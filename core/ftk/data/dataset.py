@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -227,7 +227,7 @@ def _take(
     reading = recognise.recognise(good, found.name, columns)
     found.reading, found.reading_kind = reading.said, reading.kind
     found.columns = list(recognise.survey(good))
-    expected = estimated(path, found.kind, good) if tell and path else 1.0
+    expected = sniff.estimated_rows(path, found.kind, good) if tell and path else 1.0
     for seen, record in enumerate(_chained(first, records), 1):
         if tell and seen % 2000 == 0:
             tell(seen / expected)
@@ -292,62 +292,3 @@ def _store_of_object(values: Any, columns: str | None) -> Store:
 def _records_of(values: Iterable[Any]) -> Records:
     for number, value in enumerate(gather.chunks(values), 1):
         yield Record(number, value)
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The first rows of a data set: how every source was read, rows, faults, and a guess at the number of rows."""
-
-    sources: tuple[SourceInfo, ...]
-    rows: tuple[Row, ...]
-    faults: tuple[DataError, ...]
-    estimated_rows: int
-
-
-def preview(spec: str, *, columns: str | None = None, count: int = 50) -> Preview:
-    """Look at the beginning of a data set, however large it is.
-
-    Args:
-        spec: The setting `data`.
-        columns: The setting `columns`.
-        count: Rows to show from each source.
-
-    Raises:
-        DataError: it cannot be read or recognised.
-
-    """
-    sources, rows, faults, total = [], [], [], 0.0
-    for source in gather.gather(spec):
-        opened = sniff.open_file(source.path, preview=True)
-        first = list(islice(opened.read(), max(count, recognise.SAMPLE)))
-        faults += [record.fault for record in first if record.fault]
-        good = [record for record in first if isinstance(record.value, Mapping)]
-        if not good:
-            continue
-        reading = recognise.recognise([record.value for record in good], source.name, columns)
-        size = source.path.stat().st_size
-        names = list(recognise.survey([record.value for record in good]))
-        found = SourceInfo(source.name, opened.kind, opened.said, opened.unit, reading.said, reading.kind, names)
-        guess = float(len(first))
-        if len(first) >= recognise.SAMPLE:
-            guess = estimated(opened.path, opened.kind, [record.value for record in good])
-        total += guess
-        for record in good[:count]:
-            try:
-                rows.append(normalise.to_row(record.value, reading, f"{source.name}, {opened.unit} {record.number}")[0])
-            except DataError as error:
-                faults.append(error)
-        sources.append(replace(found, weight=source.weight, rows=round(guess), bytes=size))
-    if not sources:
-        raise faults[0] if faults else DataError(f"{spec}: there are no rows.")
-    return Preview(tuple(sources), tuple(rows), tuple(faults), round(total))
-
-
-def estimated(path: Path, kind: str, values: list[Any]) -> float:
-    """A guess at the number of rows of a file, from its size and that of its first rows."""
-    if kind == "Parquet":
-        import pyarrow.parquet as parquet
-
-        return float(parquet.ParquetFile(path).metadata.num_rows)
-    mean = sum(len(json.dumps(value, ensure_ascii=False, default=str).encode()) for value in values) / len(values)
-    return path.stat().st_size / max(1.0, mean + 1)

@@ -77,9 +77,8 @@ def _chosen(dataset: Dataset, fraction: float, seed: int) -> Split:
     if not len(chosen):
         chosen = groups[[np.argmin(rank)]]
     is_aside = np.isin(store.digests[indices], chosen)
-    held_out = np.unique(indices[is_aside])
-    _, keep = np.unique(store.digests[held_out], return_index=True)  # equal rows need be measured once only
-    return Split(Rows(store, indices[~is_aside]), Rows(store, held_out[np.sort(keep)]))
+    held_out = np.unique(indices[is_aside])  # whatever their weight, they are measured once
+    return Split(Rows(store, indices[~is_aside]), Rows(store, held_out))
 
 
 def mixed(digests: Any, seed: int) -> Any:

@@ -75,7 +75,7 @@ def locate(name: str) -> Source:
         return local
     entry = catalog.find(name)
     hub = entry.hub if entry else name
-    if not entry and not _is_hub_id(name):
+    if not entry and not is_hub_id(name):
         raise ModelError(
             f"There is no model {name!r}: no such file or folder, and not in the catalogue.{catalog.suggest(name)}",
             hint="`ftk models` lists the known ones; a hub id looks like owner/name.",
@@ -87,7 +87,8 @@ def locate(name: str) -> Source:
     return _remote(name, hub, entry)
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether a name is of the form that the Hub takes, owner/name."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:

@@ -16,6 +16,7 @@ from ftk.errors import ModelError
 from ftk.models import sources
 from ftk.models.loading import load, silent
 from ftk.models.sources import Source
+from ftk.models.tokenizers import find_tokenizer
 from tests import tiny
 
 from .conftest import point_to
@@ -306,3 +307,12 @@ def test_a_download_needs_no_lock_across_processes(repository: Repository, monke
     monkeypatch.delattr(tqdm.std.tqdm, "_lock", raising=False)
     monkeypatch.setattr(tqdm.std.TqdmDefaultWriteLock, "create_mp_lock", classmethod(refuse))
     assert isinstance(sources.fetch(sources.locate(NAME), silent), Source)
+
+
+def test_a_tokenizer_is_fetched_without_the_weights_and_found_again(hub: HubServer, repository: Repository) -> None:
+    ids = tiny.tokenizer()("one two")["input_ids"]
+    assert find_tokenizer(NAME)("one two")["input_ids"] == ids
+    assert not [name for name in hub.downloaded() if name.endswith(".safetensors")]
+    assert not sources.locate(NAME).on_disk  # a tokenizer alone is not taken for the model
+    hub.stop()
+    assert find_tokenizer(NAME)("one two")["input_ids"] == ids

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ...errors import DataError
 from . import columnar, json_text, plain_text, table_text
@@ -128,3 +128,13 @@ def _first_line_is_json(text: str) -> bool:
 def _looks_like_table(text: str) -> bool:
     first = text.split("\n", 1)[0]
     return any(delimiter in first for delimiter in (",", ";", "\t", "|"))
+
+
+def estimated_rows(path: Path, kind: str, values: list[Any]) -> float:
+    """A guess at the number of rows of a file, from its size and that of its first rows; exact for Parquet."""
+    if kind == "Parquet":
+        import pyarrow.parquet as parquet
+
+        return float(parquet.ParquetFile(path).metadata.num_rows)
+    mean = sum(len(json.dumps(value, ensure_ascii=False, default=str).encode()) for value in values) / len(values)
+    return path.stat().st_size / max(1.0, mean + 1)
