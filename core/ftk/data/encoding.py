@@ -18,6 +18,7 @@ from ..errors import DataError
 from .rows import Message, Row, with_system
 from .templates import render
 
+CUT_ROWS_NAMED = 5
 _BATCH = 256  # rows that are tokenised at once: enough for all cores, little in memory
 
 Span = tuple[int, int]
@@ -58,11 +59,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The examples of a data set; `cut` of them lost their end, the rows of `dropped` gave none."""
+    """The examples of a data set, and what became of rows that are too long.
+
+    `cut` rows lost their end and are learnt without it, `cut_rows` are the origins of the first of them; the rows
+    of `dropped` gave no example at all. A row is counted on one side only, and once, however often it occurs.
+    """
 
     examples: Sequence[Example]
     cut: int
     dropped: tuple[str, ...]
+    cut_rows: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -110,7 +116,9 @@ def encode(
     examples = tuple(example for row in found for example in row.examples)
     if rows and not examples:
         raise nothing_fits(max_length)
-    return Encoded(examples, sum(row.cut for row in found), tuple(row.origin for row in found if not row.examples))
+    cut = [row.origin for row in found if row.examples and row.cut]
+    dropped = tuple(row.origin for row in found if not row.examples)
+    return Encoded(examples, len(cut), dropped, tuple(cut[:CUT_ROWS_NAMED]))
 
 
 def nothing_fits(max_length: int) -> DataError:

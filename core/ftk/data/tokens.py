@@ -121,10 +121,14 @@ def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
     ends = np.searchsorted(made.positions, places, side="right")
     counts = ends - begins
     indices = np.repeat(begins - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) + np.arange(counts.sum())
-    cut = set(made.info["cut"])
-    dropped = tuple(part.store.origin(int(row)) for row in np.unique(part.indices[counts == 0]))
-    lost = sum(1 for place in places.tolist() if place in cut) if cut else 0
-    return Encoded(Examples(made, rows, indices), lost, dropped)
+    dropped = np.unique(part.indices[counts == 0])
+    cut = np.unique(part.indices[(counts > 0) & np.isin(places, made.info["cut"])])
+    return Encoded(
+        Examples(made, rows, indices),
+        len(cut),
+        tuple(part.store.origin(int(row)) for row in dropped),
+        tuple(part.store.origin(int(row)) for row in cut[: encoding.CUT_ROWS_NAMED]),
+    )
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:

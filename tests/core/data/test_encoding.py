@@ -136,9 +136,10 @@ def test_generation_stops_where_training_ended_a_turn(name: str) -> None:
 
 def test_what_is_too_long_is_cut_and_counted() -> None:
     rows = [row("One?", "word " * 50), row("Q " * 60, "A"), row("Two?", "B")]
+    rows = [Row(found.messages, f"row {number}") for number, found in enumerate(rows, 1)]
     encoded = encoding.encode(rows, tokenizer("smollm2"), 64)
-    assert encoded.cut == 2
-    assert encoded.dropped == ("row 1",)
+    assert (encoded.cut, encoded.cut_rows) == (1, ("row 1",))
+    assert encoded.dropped == ("row 2",)
     assert [len(example) <= 64 for example in encoded.examples] == [True, True]
     with pytest.raises(DataError, match="--max-length"):
         encoding.encode(rows, tokenizer("smollm2"), 4)
