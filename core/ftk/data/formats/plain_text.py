@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from .base import Encoding, Record, Records, open_text
+from .base import Encoding, Input, Record, Records, open_text
 
 _PIECE = 1 << 16  # characters: many windows of tokens, so that hardly any context is lost between two pieces
 
 
-def read(path: Path, encoding: Encoding) -> Records:
+def read(source: Input, encoding: Encoding) -> Records:
     """Read a text file; one record for every 64 Ki characters, cut at an empty line where there is one."""
     lines: list[str] = []
     size, begin = 0, 1
-    with open_text(path, encoding) as file:
+    with open_text(source, encoding) as file:
         for number, line in enumerate(file, 1):
             lines.append(line)
             size += len(line)
