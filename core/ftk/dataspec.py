@@ -14,8 +14,8 @@ from pathlib import Path
 from .errors import UsageError, did_you_mean
 
 STDIN = "-"
-_WEIGHT = re.compile(r"(?P<name>.+?):(?P<weight>\d+(?:\.\d+)?|\.\d+)")
-_HUB = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:\?(?P<query>.*))?", re.ASCII)
+_WEIGHT = re.compile(r"(?P<name>.+?):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf))", re.ASCII)
+_HUB = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:\?(?P<query>\w+(?:=.*)?|))?", re.ASCII)
 _HUB_KEYS = ("config", "split", "revision")
 
 
@@ -44,7 +44,7 @@ def parts(spec: str) -> tuple[Part, ...]:
         spec: The setting's text. Something that exists under the whole name is taken as one.
 
     Raises:
-        UsageError: a part is empty, or its weight is zero.
+        UsageError: a part is empty, or its weight is out of range.
 
     """
     if _exists(spec):
@@ -117,7 +117,7 @@ def _absolute(name: str, folder: Path) -> str:
 
 def is_glob(name: str) -> bool:
     """Whether a name holds wildcards."""
-    return any(char in name for char in "*?[") and _HUB.fullmatch(name) is None
+    return any(char in name for char in "*?[{") and _HUB.fullmatch(name) is None
 
 
 COLUMN_PARTS = (

@@ -33,21 +33,22 @@ def ask(question: Callable[[Any, float], Any], seconds: float = PROBE_SECONDS) -
     return answer[0] if answer else TimeoutError(f"no answer within {seconds:g} s")
 
 
-def explain(error: Exception, hub: str, otherwise: str) -> tuple[str, str]:
-    """What a failed look-up of `hub` means, and what to do about it; `otherwise` ends the advice."""
+def explain(error: Exception, hub: str, otherwise: str, *, what: str = "model") -> tuple[str, str]:
+    """What a failed look-up of `hub`, a `what`, means, and what to do about it; `otherwise` ends the advice."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return "access needs a licence click and a token", gated_hint(hub)
+        page = f"datasets/{hub}" if what == "data set" else hub
+        return "access needs a licence click and a token", gated_hint(page)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401 and has_token():
         return "the token was not accepted (HTTP 401)", (
-            "Log in again (`hf auth login`) or export a valid HF_TOKEN; for a public model unset it."
+            f"Log in again (`hf auth login`) or export a valid HF_TOKEN; for a public {what} unset it."
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
         return (
-            f"no such model, or private (HTTP {status})",
-            f"Check the spelling of {hub!r}; for a private model set a token: `hf auth login` or export HF_TOKEN=...",
+            f"no such {what}, or private (HTTP {status})",
+            f"Check the spelling of {hub!r}; for a private {what} set a token: `hf auth login` or export HF_TOKEN=...",
         )
     reason = _one_line(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -15,6 +15,7 @@ from ..errors import DataError
 from . import cache, gather, normalise, recognise
 from .formats import sniff
 from .formats.base import HELD_OUT_NAMES, Record, Records
+from .formats.json_text import rows_in
 from .gather import Source
 from .recognise import Reading
 from .rows import Row
@@ -63,12 +64,22 @@ class Rows(Sequence[Row]):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows to train on and, where the data set brings them, rows held out; `store` holds both."""
+    """Rows to train on and, where the data set brings them, rows held out; `store` holds both.
+
+    `left_out` counts the rows that were asked to be left out, by the setting that did.
+    """
 
     name: str
     store: Store = field(compare=False)
     rows: Rows
     held_out: Rows
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def only(self, indices: Any, setting: str) -> Dataset:
+        """The same with fewer rows, as `setting` asked."""
+        count = len(self.rows) - len(indices)
+        left_out = {**self.left_out, **({setting: count} if count else {})}
+        return Dataset(self.name, self.store, Rows(self.store, indices), self.held_out, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,10 +119,10 @@ def load_dataset(
     if isinstance(source, Dataset):
         return source
     if isinstance(source, str | Path):
-        store = _store_of_files(gather.gather(str(source)), columns, progress)
+        store = _store_of_files(gather.gather(str(source)), _Wanted(columns, skip_bad), progress)
         name = str(source) if str(source).startswith("sample:") else Path(str(source)).name or str(source)
     else:
-        store, name = _store_of_object(source, columns), "list"
+        store, name = _store_of_object(source, _Wanted(columns, skip_bad)), "list"
     if store.info.faults > skip_bad:
         raise _refusal(store.info, skip_bad)
     if not len(store):
@@ -166,34 +177,50 @@ def weighted(store: Store, indices: Any) -> Any:
         parts += [mine] * whole
         if rest:
             order = np.argsort(store.digests[mine], kind="stable")
-            parts.append(np.sort(mine[order[: round(rest * len(mine))]]))
+            count = max(round(rest * len(mine)), 0 if whole else min(1, len(mine)))  # a small weight keeps a row
+            parts.append(np.sort(mine[order[:count]]))
     return np.concatenate(parts)
 
 
-def _store_of_files(sources: list[Source], columns: str | None, progress: Progress | None) -> Store:
-    key = [FORMAT, columns, [[s.name, s.held_out, s.weight, files.sha256(s.path)] for s in sources]]
+@dataclass(frozen=True)
+class _Wanted:
+    """The setting `columns`, and how many faults are tolerated."""
+
+    columns: str | None
+    skip_bad: int
+
+
+def _store_of_files(sources: list[Source], wanted: _Wanted, progress: Progress | None) -> Store:
+    key = [FORMAT, wanted.columns, [[s.name, s.held_out, s.weight, _content(s)] for s in sources]]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
     def build(folder: Path) -> None:
         writer = Writer(str(folder / "rows.arrow"))
-        info = _read_files(sources, columns, writer, progress)
+        info = _read_files(sources, wanted, writer, progress)
         info.fingerprint = writer.close()
         (folder / "info.json").write_text(info.to_json(), encoding="utf-8")
 
     return Store.open(cache.folder("rows", digest, build))
 
 
-def _read_files(sources: list[Source], columns: str | None, writer: Writer, progress: Progress | None) -> StoreInfo:
+def _content(source: Source) -> str:
+    try:
+        return files.sha256(source.path)
+    except OSError as error:
+        raise DataError(f"{source.path} could not be read: {error.strerror or error}.") from None
+
+
+def _read_files(sources: list[Source], wanted: _Wanted, writer: Writer, progress: Progress | None) -> StoreInfo:
     info = StoreInfo()
     total = sum(source.path.stat().st_size for source in sources)
     before = 0
     for source in sources:
-        opened = sniff.open_file(source.path)
+        opened = sniff.open_file(source.path, name=source.name)
         size = source.path.stat().st_size
         tell = _meter(progress, before, size, total)
         found = SourceInfo(source.name, opened.kind, opened.said, opened.unit, "", "", [], source.weight, 0, size)
         info.sources.append(found)
-        _take(opened.read(), found, info, writer, columns, held_out=source.held_out, path=source.path, tell=tell)
+        _take(opened.read(), found, info, writer, wanted, held_out=source.held_out, path=source.path, tell=tell)
         before += size
         if progress:
             progress(before, total)
@@ -209,7 +236,7 @@ def _take(
     found: SourceInfo,
     info: StoreInfo,
     writer: Writer,
-    columns: str | None,
+    wanted: _Wanted,
     *,
     held_out: bool,
     path: Path | None = None,
@@ -217,14 +244,10 @@ def _take(
 ) -> None:
     """Recognise, normalise and write the records of one source."""
     number = len(info.sources) - 1
-    first = list(islice(records, recognise.SAMPLE))
-    good = [record.value for record in first if isinstance(record.value, Mapping)]
+    first, good = _beginning(records, found, info, wanted)
     if not good:
-        for record in first:
-            origin = f"{found.name}, {found.unit} {record.number}"
-            info.fault(record.fault or normalise.not_a_record(record.value, origin))
         return
-    reading = recognise.recognise(good, found.name, columns)
+    reading = recognise.recognise(good, found.name, wanted.columns)
     found.reading, found.reading_kind = reading.said, reading.kind
     found.columns = list(recognise.survey(good))
     expected = sniff.estimated_rows(path, found.kind, good) if tell and path else 1.0
@@ -232,8 +255,29 @@ def _take(
         if tell and seen % 2000 == 0:
             tell(seen / expected)
         _one(record, reading, found, info, writer, number, held_out=held_out)
-        if info.faults >= _GIVE_UP and info.faults > seen // 2:
-            break
+        _give_up(info, wanted, seen)
+
+
+def _beginning(records: Records, found: SourceInfo, info: StoreInfo, wanted: _Wanted) -> tuple[list[Record], list[Any]]:
+    """The first records of which some are rows, and these rows; the faults before them are counted."""
+    while first := list(islice(records, recognise.SAMPLE)):
+        if good := [record.value for record in first if isinstance(record.value, Mapping)]:
+            return first, good
+        for record in first:
+            origin = f"{found.name}, {found.unit} {record.number}"
+            info.fault(record.fault or normalise.not_a_record(record.value, origin))
+        _give_up(info, wanted, info.faults)
+    return [], []
+
+
+def _give_up(info: StoreInfo, wanted: _Wanted, seen: int) -> None:
+    """Refuse a file of which most rows are faulty before it is read to its end."""
+    if info.faults > max(_GIVE_UP, wanted.skip_bad) and info.faults > seen // 2:
+        first = info.first_fault()
+        raise DataError(
+            f"{first.message}\nMost rows cannot be read ({info.faults} so far); the rest was not looked at.",
+            hint=first.hint,
+        )
 
 
 def _chained(first: list[Record], rest: Records) -> Records:
@@ -269,26 +313,40 @@ def _is_held_out(part: str | None) -> bool:
     return part is not None and part.lower() in HELD_OUT_NAMES
 
 
-def _store_of_object(values: Any, columns: str | None) -> Store:
+def _store_of_object(values: Any, wanted: _Wanted) -> Store:
     """The rows of Python objects, kept in memory: they are there already."""
     import pyarrow as pa
 
-    if isinstance(values, dict) and values and all(hasattr(part, "__iter__") for part in values.values()):
-        splits = dict(values)  # a DatasetDict, or splits by name
-    else:
-        splits = {"train": values}
+    splits = _splits(values)
     sink = pa.BufferOutputStream()
     writer, info = Writer(sink), StoreInfo()
     for name, part in splits.items():
         called = "the list" if len(splits) == 1 else name
-        found = SourceInfo("row" if len(splits) == 1 else name, "Python", "", "row", "", "", [])
-        found.name = called
+        found = SourceInfo(called, "Python", "", "row", "", "", [])
         info.sources.append(found)
-        _take(_records_of(part), found, info, writer, columns, held_out=_is_held_out(name))
+        _take(_records_of(part), found, info, writer, wanted, held_out=_is_held_out(name))
     info.fingerprint = writer.close()
     return Store(pa.ipc.open_file(sink.getvalue()).read_all(), info)
 
 
+def _splits(values: Any) -> dict[str, Any]:
+    """Rows by the name of their split: a mapping holds splits (a DatasetDict), columns, or is a row alone."""
+    if not isinstance(values, Mapping):
+        return {"train": values}
+    if all(isinstance(part, list) for part in values.values()):
+        splits: dict[str, Any] = {}
+        found = rows_in(dict(values))
+        for row, part in found.rows if found else [(values, None)]:
+            splits.setdefault(part or "train", []).append(row)
+        return splits or {"train": []}
+    if any(isinstance(part, str) or not hasattr(part, "__iter__") for part in values.values()):
+        return {"train": [values]}
+    return {str(name): part for name, part in values.items()}
+
+
 def _records_of(values: Iterable[Any]) -> Records:
     for number, value in enumerate(gather.chunks(values), 1):
-        yield Record(number, value)
+        try:
+            yield Record(number, gather.plain(value))
+        except RecursionError:
+            yield Record(number, None, DataError(f"row {number}: nested too deeply.", hint="Leave the row out."))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 from .. import dataspec, files
 from ..dataspec import HubId, Part
 from ..errors import DataError, did_you_mean
 from .formats import sniff
 from .formats.base import HELD_OUT_NAMES
+from .rows import kind_of
 
 SAMPLES = {
     "chat": "customer support of an online shop: titles, numbered steps, good to know",
@@ -63,9 +67,11 @@ def _of(part: Part) -> list[Source]:
     if name.startswith("sample:"):
         return _sample(name.removeprefix("sample:"))
     if name == dataspec.STDIN:
-        path = _standard_input()
-        return [Source(path, "standard input")]
+        return [Source(_standard_input(sys.stdin), "standard input")]
     path = Path(name).expanduser()
+    if _is(path.is_fifo):  # what a shell makes of <(zcat rows.gz)
+        with path.open("rb") as pipe:
+            return [Source(_kept(pipe), name)]
     if _is(path.is_file):
         return [Source(path.absolute(), path.name)]
     if _is(path.is_dir):
@@ -101,14 +107,20 @@ def _sample(name: str) -> list[Source]:
     ]
 
 
-def _standard_input() -> Path:
-    """What is piped in, kept in the cache under its content, so that it can be read again and resumed from."""
-    if sys.stdin is None or sys.stdin.isatty():
+@cache
+def _standard_input(stdin: TextIO | None) -> Path:
+    """What is piped in, as a file; it can be read but once, so that it is remembered."""
+    if stdin is None or stdin.closed or stdin.isatty():
         raise DataError("data: '-' reads standard input, and nothing is piped in.", hint="cat rows.jsonl | ftk ...")
+    return _kept(stdin.buffer)
+
+
+def _kept(stream: IO[bytes]) -> Path:
+    """What a stream gives, in the cache under its content, so that it can be read again and resumed from."""
     folder = files.cache_dir() / "stdin"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(stream, file)
     path = Path(file.name)
     kept = folder / files.sha256(path)[:32]
     path.replace(kept)
@@ -118,22 +130,44 @@ def _standard_input() -> Path:
 def _glob(path: Path, name: str) -> list[Source]:
     base = Path(path.anchor) if path.is_absolute() else Path()
     pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-    found = sorted(entry.absolute() for entry in base.glob(pattern) if entry.is_file())
-    if not found:
-        raise DataError(f"No file matches {name!r} (in {Path.cwd()}).")
-    return [Source(entry, entry.name, held_out_by_name(entry)) for entry in found]
+    try:
+        matches = {entry.absolute() for each in _braces(pattern) for entry in base.glob(each) if entry.is_file()}
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"The pattern {name!r} is not understood: {error}.", hint="Like 'data/*.jsonl'.") from None
+    if not matches:
+        raise DataError(
+            f"No file matches {name!r} (in {Path.cwd()}).", hint="Put the pattern in quotes, and look with: ls"
+        )
+    found = sorted(matches)
+    names = [entry.name for entry in found]
+    if len(set(names)) < len(names):  # the same name in several folders
+        shared = os.path.commonpath(found)
+        names = [str(entry.relative_to(shared)) for entry in found]
+    return _sources(found, names)
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    """The patterns that one with braces stands for, as in a shell: ``{a,b}.jsonl`` is ``a.jsonl`` and ``b.jsonl``."""
+    match = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if match is None:
+        yield pattern
+        return
+    for choice in match[1].split(","):
+        yield from _braces(pattern[: match.start()] + choice + pattern[match.end() :])
+
+
+def _sources(found: list[Path], names: list[str]) -> list[Source]:
+    """Files with those of them held out that are called so; a folder's name counts where it tells files apart."""
+    by_folder = [held_out_by_name(entry) or entry.parent.name.lower() in HELD_OUT_NAMES for entry in found]
+    if all(by_folder):
+        by_folder = [held_out_by_name(entry) for entry in found]
+    return [Source(entry, name, aside) for entry, name, aside in zip(found, names, by_folder, strict=True)]
 
 
 def held_out_by_name(path: Path) -> bool:
     """Whether a file's name says that it is a held-out part: ``validation.jsonl``, ``test-00000-of-00001.parquet``."""
-    stem = path.name.split(".", 1)[0].lower()
-    words = {
-        stem,
-        stem.split("-", 1)[0],
-        stem.rsplit("_", 1)[-1],
-        path.parent.name.lower(),
-        *path.name.split(".")[1:-1],
-    }
+    stem, *others = path.name.lower().split(".")
+    words = {stem, stem.split("-", 1)[0], stem.rsplit("_", 1)[-1], *others[:-1]}
     return bool(words & set(HELD_OUT_NAMES))
 
 
@@ -146,7 +180,7 @@ def _folder(path: Path, name: str) -> list[Source]:
     found = structured or candidates  # a README beside the data is not data
     if not found:
         raise DataError(f"The folder {name!r} holds no file that ftk reads.", hint="Look at it with: ls -R")
-    return [Source(entry, str(entry.relative_to(path)), held_out_by_name(entry)) for entry in found]
+    return _sources(found, [str(entry.relative_to(path)) for entry in found])
 
 
 def _wanted(entry: Path, folder: Path) -> bool:
@@ -188,12 +222,48 @@ def _missing(path: Path, name: str) -> DataError:
 
 
 def chunks(values: Any) -> Iterator[Any]:
-    """The rows of a Python object: a list, a pandas table, a `datasets` data set, or anything that gives mappings."""
-    if hasattr(values, "to_dict") and hasattr(values, "columns") and hasattr(values, "iloc"):  # pandas
-        for start in range(0, len(values), 1000):
-            yield from values.iloc[start : start + 1000].to_dict("records")
+    """The rows of a Python object: a list, a pandas table, a `datasets` data set, or anything that gives mappings.
+
+    Raises:
+        DataError: it gives no rows, or two columns of one name.
+
+    """
+    if is_pandas(values):
+        yield from _of_pandas(values)
+    elif isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise DataError(
+            f"Expected rows, found {kind_of(values)}.", hint="Give a list of mappings, a pandas table or a file's path."
+        )
     else:
         yield from values
+
+
+def is_pandas(values: Any) -> bool:
+    """Whether something is a pandas table, told without importing pandas."""
+    return hasattr(values, "to_dict") and hasattr(values, "columns") and hasattr(values, "iloc")
+
+
+def _of_pandas(table: Any) -> Iterator[dict[str, Any]]:
+    """Rows with None for what is missing, which pandas writes as a number (NaN)."""
+    names = [str(name) for name in table.columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"The table has the column {twice[0]!r} twice.", hint="Give every column its own name.")
+    for start in range(0, len(table), 1000):
+        portion = table.iloc[start : start + 1000]
+        present = portion.notna().to_numpy()
+        for cells, there in zip(portion.itertuples(index=False, name=None), present, strict=True):
+            yield {name: cell if is_there else None for name, cell, is_there in zip(names, cells, there, strict=True)}
+
+
+def plain(value: Any) -> Any:
+    """A value with lists where it has tuples and arrays, and text as the keys of a row."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple) or (hasattr(value, "tolist") and value.ndim):
+        return [plain(part) for part in value]
+    return value
 
 
 def hub_name(hub: HubId) -> str:

@@ -39,7 +39,7 @@ def fetch(hub: HubId) -> list[Source]:
     if isinstance(answer, Exception):
         if known := _remembered(hub):
             return known
-        reason, hint = hub_api.explain(answer, hub.id, _OTHERWISE)
+        reason, hint = hub_api.explain(answer, hub.id, _OTHERWISE, what="data set")
         raise DataError(f"The data set {hub.id} could not be found. {hub_api.endpoint()}: {reason}.", hint=hint)
     found = _chosen(hub, _files(hub, str(answer.sha)))
     sources = choose_held_out([_source(hub, *item) for item in found], lambda source: source.name.split("/")[-2])
@@ -61,7 +61,7 @@ def _files(hub: HubId, revision: str) -> list[_Found]:
             f"{hub_name(hub)}: {reason[:300]}", hint=f"Say which: '{hub.id}?config=NAME' (in quotes)."
         ) from None
     except Exception as error:
-        reason, hint = hub_api.explain(error, hub.id, _OTHERWISE)
+        reason, hint = hub_api.explain(error, hub.id, _OTHERWISE, what="data set")
         raise DataError(f"{hub_name(hub)} could not be looked up: {reason}.", hint=hint) from error
     found: list[_Found] = []
     for split, urls in (builder.config.data_files or {}).items():
@@ -97,7 +97,7 @@ def _download(hub: HubId, source: Source) -> Path:
     try:
         return Path(hf_hub_download(hub.id, path, repo_type="dataset", revision=revision, tqdm_class=silent))
     except Exception as error:
-        reason, hint = hub_api.explain(error, hub.id, _OTHERWISE)
+        reason, hint = hub_api.explain(error, hub.id, _OTHERWISE, what="data set")
         raise DataError(f"Fetching {path} of {hub.id} failed: {reason}.", hint=hint) from error
 
 

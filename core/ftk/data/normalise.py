@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from .recognise import Reading, as_list
-from .rows import ROLES, Message, Row, kind_of
+from .rows import ROLES, Message, Row, kind_of, shorten
 
 _SHAREGPT = {
     "human": "user", "user": "user", "prompter": "user", "question": "user",
@@ -18,15 +18,15 @@ _SHAREGPT = {
     "system": "system", "tool": "tool", "observation": "tool", "function_response": "tool", "function": "tool",
 }  # fmt: skip
 _OPENAI = {"developer": "system", "function": "tool", "model": "assistant"}
-_SPEAKERS = re.compile(r"\n\n(Human|Assistant): ?")
+_SPEAKERS = re.compile(r"(?:^\s*|\n\n)(Human|Assistant): ?")
 _ORDER_HINT = (
     "After an optional system turn, user and assistant take turns, tool results follow the calls, and the "
     "assistant has the last word."
 )
 
 NOTES = {
-    "trailing": "turns after the assistant's last one were left out",
-    "rejected": "the rejected answers of preference pairs were left out",
+    "trailing": "left out, the turns after the assistant's last one",
+    "rejected": "left out, the rejected answers of preference pairs",
 }
 """What may have been done to a row, by its code."""
 
@@ -48,11 +48,18 @@ def to_row(record: Any, reading: Reading, origin: str) -> tuple[Row, tuple[str, 
     """
     if not isinstance(record, Mapping):
         raise not_a_record(record, origin)
-    row, notes = _MAKERS[reading.kind](_Cells(record, reading, origin))
     try:
+        row, notes = _MAKERS[reading.kind](_Cells(record, reading, origin))
         row.payload().encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{origin}: holds half of a surrogate pair, which is no character.") from None
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - 20) : error.start + 20]
+        raise DataError(
+            f"{origin}: holds half of a surrogate pair, which is no character. Near: {near!r}",
+            hint="Write the whole character, or remove it.",
+        ) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(f"{origin}: cannot be kept as JSON: {reason}.", hint="Mend the row, or remove it.") from None
     return row, notes
 
 
@@ -91,40 +98,75 @@ class _Cells:
             raise DataError(f"{self.origin}: the {part} is empty.", hint="Fill it in, or remove the row.")
         return value
 
-    def turns(self, part: str) -> list[Any]:
-        value = self.value(part)
-        value = as_list(value) or value if isinstance(value, str) else value
+    def turns(self, part: str) -> list[Message]:
+        value = parsed(self.value(part))
         if not isinstance(value, list) or not value:
-            raise DataError(f"{self.origin}: {self._parts[part]!r} must be a list of turns, found {kind_of(value)}.")
-        return value
+            raise DataError(
+                f"{self.origin}: {self._parts[part]!r} must be a list of turns, found {_found(value)}.",
+                hint='Like [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}].',
+            )
+        return [_turn(turn, self.origin, number) for number, turn in enumerate(value, 1)]
 
-    def system(self) -> list[Message]:
+    def said(self, part: str, role: str) -> list[Message]:
+        """The turns of a part, which may be one text."""
+        return self.turns(part) if isinstance(self.value(part), list) else [{"role": role, "content": self.text(part)}]
+
+    def with_system(self, turns: list[Message]) -> list[Message]:
+        """The turns behind the system's column, unless they begin with a system turn themselves."""
         text = self.text("system", optional=True)
-        return [{"role": "system", "content": text}] if text.strip() else []
+        if not text.strip() or turns[0]["role"] == "system":
+            return turns
+        return [{"role": "system", "content": text}, *turns]
+
+
+def parsed(value: Any) -> Any:
+    """A value, or the list of turns that a text writes as JSON: tables have no lists."""
+    return as_list(value) or value if isinstance(value, str) else value
+
+
+def _found(value: Any) -> str:
+    return "an empty list" if value == [] else kind_of(value)
 
 
 Made = tuple[Row, tuple[str, ...]]
 
 
 def _pair(cells: _Cells) -> Made:
-    if isinstance(cells.value("prompt"), list):
-        turns = [*cells.turns("prompt"), *cells.turns("response")]
-        return _conversation([*cells.system(), *_openai(turns, cells.origin)], cells)
-    user = {"role": "user", "content": cells.text("prompt")}
-    return Row((*cells.system(), user, {"role": "assistant", "content": cells.text("response")}), cells.origin), ()
+    prompt, response = cells.value("prompt"), cells.value("response")
+    if isinstance(prompt, list) or isinstance(response, list):
+        return _conversation(
+            cells.with_system([*cells.said("prompt", "user"), *cells.said("response", "assistant")]), cells
+        )
+    if isinstance(parsed(prompt), list) and isinstance(parsed(response), list):  # both, as a table writes them
+        return _conversation(cells.with_system([*cells.turns("prompt"), *cells.turns("response")]), cells)
+    turns = [
+        {"role": "user", "content": cells.text("prompt")},
+        {"role": "assistant", "content": cells.text("response")},
+    ]
+    return Row(tuple(cells.with_system(turns)), cells.origin), ()
 
 
 def _instruction(cells: _Cells) -> Made:
     prompt = cells.text("prompt")
     if extra := cells.text("input", optional=True):
         prompt = f"{prompt}\n{extra}"
-    turns = cells.system()
-    for pair in cells.value("history", optional=True) or []:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise DataError(f"{cells.origin}: 'history' must be a list of [prompt, response] pairs.")
-        turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    turns = _history(cells)
     turns += [{"role": "user", "content": prompt}, {"role": "assistant", "content": cells.text("response")}]
-    return _conversation(turns, cells)
+    return _conversation(cells.with_system(turns), cells)
+
+
+def _history(cells: _Cells) -> list[Message]:
+    history = cells.value("history", optional=True) or []
+    history = _json_or_text(history) if isinstance(history, str) else history
+    turns: list[Message] = []
+    for pair in history if isinstance(history, list) else [None]:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise DataError(
+                f"{cells.origin}: 'history' must be a list of [prompt, response] pairs.",
+                hint='Like [["Hello", "Hello, how can I help?"]], or leave it empty.',
+            )
+        turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    return turns
 
 
 def _text(cells: _Cells) -> Made:
@@ -132,70 +174,64 @@ def _text(cells: _Cells) -> Made:
 
 
 def _preference(cells: _Cells) -> Made:
-    chosen = cells.value("chosen")
-    asked = cells.value("prompt", optional=True)
-    before = _openai(asked, cells.origin) if isinstance(asked, list) else None
-    if isinstance(chosen, list):
-        turns = _openai(cells.turns("chosen"), cells.origin)
-        if before is None and isinstance(asked, str) and turns[0]["role"] == "assistant":
-            before = [{"role": "user", "content": asked}]
-        if before and turns[: len(before)] != before:
-            turns = [*before, *turns]
+    """The chosen answer: a text, its turns with or without those that it answers, or a dialogue in one text."""
+    chosen = parsed(cells.value("chosen"))
+    chosen = [chosen] if isinstance(chosen, Mapping) else chosen
+    asked = parsed(cells.value("prompt", optional=True))
+    if isinstance(chosen, list) and chosen:
+        turns = [_turn(turn, cells.origin, number) for number, turn in enumerate(chosen, 1)]
     else:
-        text = cells.text("chosen")
-        spoken = _SPEAKERS.split(text) if text.startswith("\n\nHuman:") else []
-        turns = [{"role": "user" if who == "Human" else "assistant", "content": said}
-                 for who, said in zip(spoken[1::2], spoken[2::2], strict=True)]  # fmt: skip
-        if not turns:
-            before = before or [{"role": "user", "content": cells.text("prompt")}]
-            turns = [*before, {"role": "assistant", "content": text}]
-    row, notes = _conversation([*cells.system(), *turns], cells)
+        turns = _spoken(cells.text("chosen")) or [{"role": "assistant", "content": cells.text("chosen")}]
+    if turns[0]["role"] == "assistant" or isinstance(asked, list):
+        before = _asked(cells, asked)
+        turns = turns if turns[: len(before)] == before else [*before, *turns]
+    row, notes = _conversation(cells.with_system(turns), cells)
     return row, (*notes, "rejected")
 
 
+def _asked(cells: _Cells, asked: Any) -> list[Message]:
+    """The turns that the chosen answer answers."""
+    if isinstance(asked, list) and asked:
+        return [_turn(turn, cells.origin, number) for number, turn in enumerate(asked, 1)]
+    if asked is None:
+        raise DataError(
+            f"{cells.origin}: the chosen answer has no prompt.",
+            hint="Add a column prompt, or turns that begin with it.",
+        )
+    return _spoken(cells.text("prompt")) or [{"role": "user", "content": cells.text("prompt")}]
+
+
+def _spoken(text: str) -> list[Message]:
+    """The turns of a dialogue in one text, which begins with ``Human:``; none where it is no dialogue."""
+    begin, *parts = _SPEAKERS.split(text)
+    if begin or parts[:1] != ["Human"]:
+        return []
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    roles = {"Human": "user", "Assistant": "assistant"}
+    said = [{"role": roles[who], "content": what} for who, what in turns]
+    return said if said[-1]["content"].strip() else said[:-1]  # a prompt ends with an empty "Assistant:"
+
+
 def _messages(cells: _Cells) -> Made:
-    turns = _openai(cells.turns("messages"), cells.origin)
-    if turns[0]["role"] != "system":
-        turns = [*cells.system(), *turns]
-    return _conversation(turns, cells, _tools(cells))
-
-
-def _sharegpt(cells: _Cells) -> Made:
-    turns: list[Message] = []
-    for number, turn in enumerate(cells.turns("messages"), 1):
-        said = turn.get("from") if isinstance(turn, Mapping) else None
-        role = _SHAREGPT.get(str(said).lower())
-        content = turn.get("value") if isinstance(turn, Mapping) else None
-        if role is None or not isinstance(content, str):
-            raise _bad_turn(
-                cells.origin, number, "a known 'from' (human, gpt, system, tool) and a 'value' that is text"
-            )
-        message: Message = {"role": role, "content": content}
-        if str(said).lower() == "function_call":
-            message = {"role": role, "content": "", "tool_calls": [_call(_json_or_text(content), cells.origin, number)]}
-        turns.append(message)
-    if turns[0]["role"] != "system":
-        turns = [*cells.system(), *turns]
-    return _conversation(turns, cells, _tools(cells))
-
-
-def _openai(turns: list[Any], origin: str) -> list[Message]:
-    return [_turn(turn, origin, number) for number, turn in enumerate(turns, 1)]
+    return _conversation(cells.with_system(cells.turns("messages")), cells, _tools(cells))
 
 
 def _turn(turn: Any, origin: str, number: int) -> Message:
+    """A turn as OpenAI writes it, or ShareGPT."""
+    if isinstance(turn, Mapping) and "from" in turn and "role" not in turn:
+        return _sharegpt_turn(turn, origin, number)
     role = turn.get("role") if isinstance(turn, Mapping) else None
     role = _OPENAI.get(str(role), role)
+    expected = f"a role ({', '.join(ROLES)}) and content that is text"
     if role not in ROLES:
-        raise _bad_turn(origin, number, f"a role ({', '.join(ROLES)}) and content that is text")
-    content = _content(turn.get("content"))
-    calls = turn.get("tool_calls")
-    if content is None and not calls:
-        raise _bad_turn(origin, number, f"a role ({', '.join(ROLES)}) and content that is text")
+        raise _bad_turn(turn, origin, number, expected)
+    content, calls = _content(turn.get("content")), _calls(turn)
+    if content is None and (not calls or turn.get("content") is not None):
+        raise _bad_turn(turn, origin, number, expected)
     message: Message = {"role": role, "content": content or ""}
     if calls:
         if not isinstance(calls, list):
-            raise _bad_turn(origin, number, "a list of tool_calls")
+            raise _bad_turn(turn, origin, number, "a list of tool_calls")
         message["tool_calls"] = [_call(call, origin, number) for call in calls]
     for key in ("tool_call_id", "name", "reasoning_content"):
         if isinstance(turn.get(key), str):
@@ -205,11 +241,32 @@ def _turn(turn: Any, origin: str, number: int) -> Message:
     return message
 
 
+def _calls(turn: Mapping[str, Any]) -> Any:
+    """The tool calls of a turn; `function_call` is how OpenAI wrote a single one before."""
+    calls = turn.get("tool_calls")
+    if not calls and isinstance(turn.get("function_call"), Mapping):
+        return [turn["function_call"]]
+    return _json_or_text(calls) if isinstance(calls, str) else calls
+
+
+def _sharegpt_turn(turn: Mapping[str, Any], origin: str, number: int) -> Message:
+    said, content = str(turn.get("from")).lower(), turn.get("value")
+    role = _SHAREGPT.get(said)
+    if role is None or not isinstance(content, str):
+        raise _bad_turn(turn, origin, number, "a known 'from' (human, gpt, system, tool) and a 'value' that is text")
+    if said == "function_call":
+        calls = _json_or_text(content)
+        calls = calls if isinstance(calls, list) else [calls]
+        return {"role": role, "content": "", "tool_calls": [_call(call, origin, number) for call in calls]}
+    return {"role": role, "content": content}
+
+
 def _content(content: Any) -> str | None:
     """Text, or the texts of a list of parts; None where there is something else (an image) or nothing."""
     if isinstance(content, list) and content and all(isinstance(part, Mapping) for part in content):
         texts = [part.get("text") for part in content if part.get("type", "text") == "text"]
-        return "".join(map(str, texts)) if len(texts) == len(content) else None
+        whole = len(texts) == len(content) and all(isinstance(text, str) for text in texts)
+        return "".join(texts) if whole else None
     return content if isinstance(content, str) else None
 
 
@@ -217,8 +274,8 @@ def _call(call: Any, origin: str, number: int) -> dict[str, Any]:
     """A tool call with its arguments as an object, which is what chat templates expect."""
     function = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise _bad_turn(origin, number, "tool calls with the name of a function")
-    arguments = function.get("arguments", {})
+        raise _bad_turn(call, origin, number, "tool calls with the name of a function")
+    arguments = function.get("arguments") or {}
     arguments = _json_or_text(arguments) if isinstance(arguments, str) else arguments
     made: dict[str, Any] = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     return {"id": call["id"], **made} if isinstance(call.get("id"), str) else made
@@ -241,9 +298,9 @@ def _tools(cells: _Cells) -> tuple[Any, ...]:
     return tuple(tools)
 
 
-def _bad_turn(origin: str, number: int, expected: str) -> DataError:
+def _bad_turn(turn: Any, origin: str, number: int, expected: str) -> DataError:
     return DataError(
-        f"{origin}, message {number}: expected {expected}.",
+        f"{origin}, message {number}: expected {expected}. Near: {shorten(repr(turn))}",
         hint='A turn looks like {"role": "user", "content": "..."}.',
     )
 
@@ -282,5 +339,5 @@ def _listed(roles: list[str]) -> str:
 
 _MAKERS = {
     "pair": _pair, "instruction": _instruction, "text": _text, "preference": _preference, "messages": _messages,
-    "sharegpt": _sharegpt,
+    "sharegpt": _messages,
 }  # fmt: skip

@@ -41,7 +41,7 @@ class _Opened:
 
     def __init__(self, source: Source, columns: str | None, *, beginning: bool = False) -> None:
         self._source = source
-        self._opened = sniff.open_file(source.path, preview=beginning)
+        self._opened = sniff.open_file(source.path, preview=beginning, name=source.name)
         self._records = self._opened.read()
         self.first = list(islice(self._records, recognise.SAMPLE))
         self.values = [record.value for record in self.first if isinstance(record.value, Mapping)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
@@ -16,15 +16,17 @@ Kind = Literal["messages", "sharegpt", "instruction", "pair", "preference", "tex
 Shape = Literal["text", "turns", "sharegpt turns", "pairs", "other", "nothing"]
 
 _MESSAGES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
-_PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input", "user", "human", "request", "q")
-_RESPONSES = ("response", "completion", "output", "answer", "solution", "assistant", "reply", "bot", "gpt", "a")
+_PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input", "inputs", "user", "human", "request",
+            "q")  # fmt: skip
+_RESPONSES = ("response", "completion", "output", "outputs", "answer", "solution", "assistant", "reply", "bot", "gpt",
+              "target", "targets", "a")  # fmt: skip
 _SOURCES = ("text", "document", "article", "source", "dialogue", "passage")
-_TARGETS = ("summary", "highlights", "target", "translation", "label_text")
+_TARGETS = ("summary", "highlights", "target", "targets", "translation", "label_text")
 _INPUTS = ("input", "context", "inputs")
 _SYSTEMS = ("system", "system_prompt", "system_message")
 _TEXTS = ("text", "content", "document", "body", "passage", "page_content", "raw_content")
-_ASIDE = ("id", "idx", "index", "uuid", "source", "url", "title", "category", "topic", "language", "lang", "model",
-          "timestamp", "date", "license", "meta", "metadata", "score")  # fmt: skip
+_ASIDE = ("", "unnamed: 0", "id", "idx", "index", "uuid", "source", "url", "title", "category", "topic", "language",
+          "lang", "model", "timestamp", "date", "license", "meta", "metadata", "score")  # fmt: skip
 
 SAMPLE = 200
 """Rows that are looked at to recognise a file."""
@@ -94,7 +96,7 @@ def shape(value: Any) -> Shape:
     if isinstance(value, str):
         turns = as_list(value)
         return shape(turns) if turns else "text"
-    if isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value) and value:
+    if isinstance(value, list | tuple) and all(isinstance(turn, Mapping) for turn in value) and value:
         if all("role" in turn and ("content" in turn or "tool_calls" in turn) for turn in value):
             return "turns"
         if all("from" in turn and "value" in turn for turn in value):
@@ -179,9 +181,10 @@ def _conversations(lower: Mapping[str, Column]) -> list[Reading]:
     turns = [name for name, column in lower.items() if column.shapes & {"turns", "sharegpt turns"}]
     if not turns or "chosen" in turns:
         return []
-    if {"prompt", "completion"} <= set(turns):
-        parts = {"prompt": lower["prompt"].name, "response": lower["completion"].name}
-        return [Reading("pair", parts, "both hold lists of turns")]
+    answer = next((name for name in ("completion", "response") if name in lower), None)
+    if "prompt" in lower and answer and {"prompt", answer} & set(turns) and not set(_MESSAGES) & set(turns):
+        parts = {"prompt": lower["prompt"].name, "response": lower[answer].name}
+        return [Reading("pair", parts | _extras(lower), "the names of the columns, which hold lists of turns")]
     named = [name for name in _MESSAGES if name in turns]
     extras = _extras(lower) | ({"tools": lower["tools"].name} if "tools" in lower else {})
     found = []
@@ -195,7 +198,7 @@ def _conversations(lower: Mapping[str, Column]) -> list[Reading]:
 def _preferences(lower: Mapping[str, Column]) -> list[Reading]:
     if not {"chosen", "rejected"} <= lower.keys():
         return []
-    prompt = _first(lower, _PROMPTS)
+    prompt = _first(lower, _PROMPTS) or _first(lower, _MESSAGES)
     parts = {"prompt": prompt} if prompt else {}
     return [Reading("preference", parts | {"chosen": lower["chosen"].name} | _extras(lower), "chosen and rejected")]
 
@@ -219,16 +222,21 @@ def _mistyped(lower: Mapping[str, Column]) -> list[Reading]:
     named = [name for name in _MESSAGES if name in lower]
     if named:
         return [Reading("messages", {"messages": lower[named[0]].name}, "the name of the column")]
-    found = _by_names(lower, anything=True)
+    found = _named(lower, lambda column: True)
     return found if len(found) == 1 else []
 
 
-def _by_names(lower: Mapping[str, Column], *, anything: bool = False) -> list[Reading]:
+def _by_names(lower: Mapping[str, Column]) -> list[Reading]:
+    """A prompt and a response by their names; where no column is all text, those that hold a text at least."""
+    return _named(lower, lambda column: column.is_text) or _named(lower, lambda column: "text" in column.shapes)
+
+
+def _named(lower: Mapping[str, Column], fits: Callable[[Column], bool]) -> list[Reading]:
     found = []
     for prompts, responses in ((_PROMPTS, _RESPONSES), (_SOURCES, _TARGETS)):
         pairs = product(
-            (name for name in prompts if name in lower and (anything or lower[name].is_text)),
-            (name for name in responses if name in lower and (anything or lower[name].is_text)),
+            (name for name in prompts if name in lower and fits(lower[name])),
+            (name for name in responses if name in lower and fits(lower[name])),
         )
         for prompt, response in pairs:
             parts = {"prompt": lower[prompt].name, "response": lower[response].name}
@@ -273,8 +281,17 @@ def _flag(reading: Reading) -> str:
 
 def _shown(columns: Mapping[str, Column], records: Sequence[Any]) -> str:
     seen = ", ".join(f"{name!r} ({column.kinds})" for name, column in columns.items())
-    rows = ["  " + shorten(json.dumps(record, ensure_ascii=False, default=str), 110) for record in records[:3]]
+    rows = ["  " + shorten(_written(record), 110) for record in records[:3]]
     return "\n".join([f"Columns: {seen}. First rows:", *rows])
+
+
+def _written(record: Any) -> str:
+    """A row on one line; what is no text (half of a surrogate pair) is shown by its number."""
+    try:
+        text = json.dumps(record, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # no JSON: names that are no text, or nested without end
+        text = ", ".join(map(str, record)) if isinstance(record, Mapping) else kind_of(record)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _question(

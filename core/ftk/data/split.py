@@ -8,21 +8,29 @@ from typing import Any, Literal
 from ..errors import DataError
 from .dataset import Dataset, Rows
 
+_EXACT = 32
+"""So many rows set aside of a source make its share come out by chance: each row is judged by its own hash alone."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides; `overlap` training rows were left out because the held-out side holds the same."""
+    """Both sides; `overlap` training rows were left out because the held-out side holds the same.
+
+    `overlapping` are the first of them.
+    """
 
     train: Rows
     held_out: Rows
     overlap: int = 0
+    overlapping: tuple[str, ...] = ()
 
 
 def split(dataset: Dataset, fraction: float, *, seed: int = 0, held_out: Dataset | None = None) -> Split:
     """Set rows aside for evaluation.
 
-    Every source gives its part. A row is chosen by a hash of its content and the seed: adding rows to a file
-    moves none of the others to the other side, and equal rows are never on both.
+    Every source gives its part. A row is chosen by a hash of its content and the seed, whatever its place, and
+    equal rows are never on both sides. Adding rows to a file moves none of the others to the other side; only of
+    small sources the exact share is set aside, so that a row added there may move one other.
 
     Args:
         dataset: All rows; its own held-out part is used if it has one.
@@ -53,7 +61,9 @@ def _given(dataset: Dataset, held_out: Rows) -> Split:
             f"Every row of {dataset.name} is also held out, so that nothing is left to train on.",
             hint="Give another file for --eval-data, or set a part aside with --eval-fraction.",
         )
-    return Split(Rows(dataset.store, indices[~known]), held_out, int(known.sum()))
+    overlap = np.unique(indices[known])  # a row with a weight of 2 is one row
+    first = tuple(dataset.store.origin(int(index)) for index in overlap[:5])
+    return Split(Rows(dataset.store, indices[~known]), held_out, len(overlap), first)
 
 
 def _chosen(dataset: Dataset, fraction: float, seed: int) -> Split:
@@ -72,7 +82,10 @@ def _chosen(dataset: Dataset, fraction: float, seed: int) -> Split:
     for source in np.unique(source_of):
         mine = np.flatnonzero(source_of == source)
         count = round(len(mine) * fraction)
-        aside.append(groups[mine[np.argsort(rank[mine], kind="stable")[:count]]])
+        if count < _EXACT:
+            aside.append(groups[mine[np.argsort(rank[mine], kind="stable")[:count]]])
+        else:
+            aside.append(groups[mine[rank[mine] < np.uint64(min(fraction * 2**64, 2**64 - 1))]])
     chosen = np.concatenate(aside)
     if not len(chosen):
         chosen = groups[[np.argmin(rank)]]
@@ -102,11 +115,11 @@ def unique_rows(dataset: Dataset, duplicates: Literal["keep", "drop"]) -> Datase
     once = np.unique(indices)
     _, first = np.unique(store.digests[once], return_index=True)
     kept = indices[np.isin(indices, once[first])]
-    return Dataset(dataset.name, store, Rows(store, kept), dataset.held_out)
+    return dataset.only(kept, "--duplicates drop")
 
 
 def first_rows(dataset: Dataset, count: int | None) -> Dataset:
     """The data set with only its first `count` rows, or as it is."""
     if not count:
         return dataset
-    return Dataset(dataset.name, dataset.store, dataset.rows[:count], dataset.held_out)
+    return dataset.only(dataset.rows.indices[:count], f"--max-rows {count}")

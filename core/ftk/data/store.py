@@ -17,7 +17,7 @@ from ..errors import DataError
 from . import rows as rows_module
 from .rows import Row
 
-FORMAT = 3
+FORMAT = 4
 """Part of every cache key: raised when what is written changes."""
 _BATCH = 1000
 FAULTS_KEPT = 200
@@ -52,7 +52,7 @@ class StoreInfo:
 
     def to_json(self) -> str:
         """The same as text."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+        return json.dumps(asdict(self), indent=1)  # in ASCII: the names of columns may hold halves of characters
 
     @staticmethod
     def from_json(text: str) -> StoreInfo:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,12 @@ from .rows import Row
 Layout = Literal["messages", "sharegpt", "alpaca", "prompt-completion", "text"]
 LAYOUTS: tuple[Layout, ...] = ("messages", "sharegpt", "alpaca", "prompt-completion", "text")
 _SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "tool": "tool"}
+_TURNS = {"messages": ("role", "content"), "conversations": ("from", "value")}
 _ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-_LOSSY_HINT = "Choose --to messages, which holds everything."
+_LOSSY_HINT = "Choose --to messages, which holds every conversation."
+_TEXT_HINT = "Choose --to text, and write conversations to another file."
+_BARE = re.compile(r"[\w.:/!?()%+*=-](?:[\w .:/!?()%+*=-]*[\w.:/!?()%+*=-])?")
+"""A cell that needs no quotation marks, whoever reads it; an empty one is told from an empty line by them."""
 
 
 def layout_for(rows: Iterable[Row]) -> Layout:
@@ -58,19 +62,44 @@ def write(rows: Iterable[Row], path: Path, layout: Layout, *, overwrite: bool = 
         )
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists and was not changed.", hint="Choose another name, or remove it first.")
-    make = _MAKERS[layout]
-    records = (make(row) for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make, write_records = _MAKERS[layout], _WRITERS[ending]
+    if ending not in (".jsonl", ".json") and not isinstance(rows, Sequence):
+        rows = list(rows)  # for tables they are looked at twice
+    columns = {} if ending in (".jsonl", ".json") else _columns(map(make, rows))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with files.staged_file(path) as staging:
-            return _WRITERS[ending](records, staging, name)
+            if count := write_records(map(make, rows), staging, name, columns):
+                return count
+            raise DataError("There are no rows to write.")
     except OSError as error:
         raise DataError(f"{path} could not be written: {error.strerror or error}.") from None
 
 
+Columns = Mapping[str, Literal["text", "turns", "json"]]
+"""What the columns of a table hold; `json` is a text that writes a list or an object."""
+
+
+def _columns(records: Iterable[dict[str, Any]]) -> Columns:
+    """The columns that any record has: formats with a head must know them before the first row."""
+    found: dict[str, Literal["text", "turns", "json"]] = {}
+    for record in records:
+        for name, value in record.items():
+            kind: Literal["text", "turns", "json"] = "text" if isinstance(value, str) else "json"
+            if name in _TURNS and not _has_more(value):
+                kind = "turns"
+            found[name] = "json" if "json" in (kind, found.get(name)) else kind
+    return found
+
+
+def _has_more(turns: list[dict[str, Any]]) -> bool:
+    """Whether a turn holds more than its role and text: free-form objects, whose types would clash between rows."""
+    return any(len(turn) > 2 for turn in turns)
+
+
 def _messages(row: Row) -> dict[str, Any]:
     if row.text is not None:
-        return {"text": row.text}
+        raise _cannot(row, "messages", "a raw text", _TEXT_HINT)
     record: dict[str, Any] = {"messages": list(row.messages)}
     return record | ({"tools": list(row.tools)} if row.tools else {})
 
@@ -83,7 +112,7 @@ def _sharegpt(row: Row) -> dict[str, Any]:
 
 def _alpaca(row: Row) -> dict[str, Any]:
     _plain(row, "alpaca")
-    system, turns = _without_system(row)
+    system, turns = _without_system(row, "alpaca")
     if any(turn["role"] == "tool" for turn in turns):
         raise _cannot(row, "alpaca", "a tool's result")
     history = [[turns[index]["content"], turns[index + 1]["content"]] for index in range(0, len(turns) - 2, 2)]
@@ -98,7 +127,7 @@ def _alpaca(row: Row) -> dict[str, Any]:
 
 def _prompt_completion(row: Row) -> dict[str, Any]:
     _plain(row, "prompt-completion")
-    system, turns = _without_system(row)
+    system, turns = _without_system(row, "prompt-completion")
     if len(turns) != 2:
         raise _cannot(row, "prompt-completion", f"{len(turns)} turns")
     record = {"prompt": turns[0]["content"], "completion": turns[1]["content"]}
@@ -114,19 +143,23 @@ def _text(row: Row) -> dict[str, Any]:
 def _plain(row: Row, layout: Layout) -> None:
     """See that a row is a conversation with nothing but roles and contents."""
     if row.text is not None:
-        raise _cannot(row, layout, "a raw text")
+        raise _cannot(row, layout, "a raw text", _TEXT_HINT)
     extra = {key for turn in row.messages for key in turn} - {"role", "content"}
     if extra or row.tools:
         raise _cannot(row, layout, ", ".join(sorted(extra)) or "tools")
 
 
-def _without_system(row: Row) -> tuple[str, list[Any]]:
+def _without_system(row: Row, layout: Layout) -> tuple[str, list[Any]]:
     turns = list(row.messages)
-    return (str(turns[0]["content"]), turns[1:]) if turns[0]["role"] == "system" else ("", turns)
+    if turns[0]["role"] != "system":
+        return "", turns
+    if not str(turns[0]["content"]).strip():
+        raise _cannot(row, layout, "an empty system turn")
+    return str(turns[0]["content"]), turns[1:]
 
 
-def _cannot(row: Row, layout: Layout, what: str) -> DataError:
-    return DataError(f"{row.origin}: the layout {layout!r} cannot hold {what}.", hint=_LOSSY_HINT)
+def _cannot(row: Row, layout: Layout, what: str, hint: str = _LOSSY_HINT) -> DataError:
+    return DataError(f"{row.origin}: the layout {layout!r} cannot hold {what}.", hint=hint)
 
 
 _MAKERS: dict[Layout, Callable[[Row], dict[str, Any]]] = {
@@ -153,7 +186,7 @@ def _open(path: Path, name: str) -> Iterator[IO[str]]:
             yield file
 
 
-def _json_lines(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
+def _json_lines(records: Iterable[dict[str, Any]], path: Path, name: str, columns: Columns) -> int:
     count = 0
     with _open(path, name) as file:
         for count, record in enumerate(records, 1):  # noqa: B007 - the last number is the answer
@@ -161,7 +194,7 @@ def _json_lines(records: Iterable[dict[str, Any]], path: Path, name: str) -> int
     return count
 
 
-def _json(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
+def _json(records: Iterable[dict[str, Any]], path: Path, name: str, columns: Columns) -> int:
     count = 0
     with _open(path, name) as file:
         file.write("[")
@@ -171,77 +204,61 @@ def _json(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
     return count
 
 
-def _table(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
+def _table(records: Iterable[dict[str, Any]], path: Path, name: str, columns: Columns) -> int:
     """Lists (turns, history) become JSON in their cell, which the reader recognises."""
+    delimiter = "\t" if ".tsv" in name else ","
     count = 0
     with _open(path, name) as file:
-        writer: Any = None
-        for count, record in enumerate(records, 1):
-            cells = {key: value if isinstance(value, str) else _cell(value) for key, value in record.items()}
-            if writer is None:
-                delimiter = "\t" if ".tsv" in name else ","
-                writer = csv.DictWriter(file, list(cells), delimiter=delimiter, lineterminator="\n")
-                writer.writeheader()
-            if cells.keys() - set(writer.fieldnames):
-                raise DataError(
-                    f"row {count}: has the columns {', '.join(cells)}, the first one {', '.join(writer.fieldnames)}.",
-                    hint="A table needs the same columns in every row: write .jsonl instead.",
-                )
-            writer.writerow(cells)
+        file.write(delimiter.join(columns) + "\n")
+        for count, record in enumerate(records, 1):  # noqa: B007 - the last number is the answer
+            file.write(delimiter.join(_quoted(_cell(record.get(key))) for key in columns) + "\n")
     return count
 
 
 def _cell(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if value else ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value else ""
 
 
-def _parquet(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
+def _quoted(cell: str) -> str:
+    """A cell in quotation marks, unless it is so plain that any reader takes it as it stands."""
+    return cell if _BARE.fullmatch(cell) else '"' + cell.replace('"', '""') + '"'
+
+
+def _parquet(records: Iterable[dict[str, Any]], path: Path, name: str, columns: Columns) -> int:
     import pyarrow.parquet as parquet
 
-    return _batches(records, lambda schema: parquet.ParquetWriter(path, schema))
+    return _batches(records, columns, lambda schema: parquet.ParquetWriter(path, schema))
 
 
-def _arrow(records: Iterable[dict[str, Any]], path: Path, name: str) -> int:
+def _arrow(records: Iterable[dict[str, Any]], path: Path, name: str, columns: Columns) -> int:
     import pyarrow as pa
 
-    return _batches(records, lambda schema: pa.ipc.new_file(str(path), schema))
+    return _batches(records, columns, lambda schema: pa.ipc.new_file(str(path), schema))
 
 
-def _batches(records: Iterable[dict[str, Any]], opened: Callable[[Any], Any]) -> int:
-    """In portions of 1 000 rows; the first portion decides the types, as these formats need them beforehand."""
+def _batches(records: Iterable[dict[str, Any]], columns: Columns, opened: Callable[[Any], Any]) -> int:
+    """In portions of 1 000 rows."""
     import pyarrow as pa
 
-    writer: Any = None
+    types = {name: pa.list_(pa.struct([(key, pa.string()) for key in _TURNS[name]])) if kind == "turns" else pa.string()
+             for name, kind in columns.items()}  # fmt: skip
     count = 0
     remaining = iter(records)
-    while portion := list(islice(remaining, 1000)):
-        try:
-            table = pa.Table.from_pylist(
-                [_storable(record) for record in portion], schema=writer.schema if writer else None
-            )
-        except pa.ArrowException as error:
-            raise DataError(f"The rows do not fit into one table: {error}.", hint="Write .jsonl instead.") from None
-        writer = writer or opened(table.schema)
-        writer.write_table(table)
-        count += len(portion)
-    if writer is None:
-        raise DataError("There are no rows to write.")
-    writer.close()
+    with opened(pa.schema(types)) as writer:
+        while portion := list(islice(remaining, 1000)):
+            arrays = [
+                pa.array([_storable(record.get(name), kind) for record in portion], type=types[name])
+                for name, kind in columns.items()
+            ]
+            writer.write_table(pa.table(arrays, schema=pa.schema(types)))
+            count += len(portion)
     return count
 
 
-def _storable(record: dict[str, Any]) -> dict[str, Any]:
-    """Free-form objects (arguments of tool calls) become JSON text: their types would clash between rows."""
-    return {key: json.dumps(value, ensure_ascii=False) if key in ("tools", "history") or _has_calls(value) else value
-            for key, value in record.items()}  # fmt: skip
+def _storable(value: Any, kind: str) -> Any:
+    return json.dumps(value, ensure_ascii=False) if kind == "json" and value is not None else value
 
 
-def _has_calls(value: Any) -> bool:
-    return isinstance(value, list) and any(
-        isinstance(turn, dict) and turn.keys() - {"role", "content"} for turn in value
-    )
-
-
-_WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], Path, str], int]] = {
+_WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], Path, str, Columns], int]] = {
     ".jsonl": _json_lines, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet, ".arrow": _arrow,
 }  # fmt: skip

@@ -141,10 +141,9 @@ def _without_mark(head: bytes) -> str | None:
     if len(head) < 4 or max(even, odd) == 0 or min(even, odd) * 10 > max(even, odd):
         return None
     name = "utf-16-le" if odd > even else "utf-16-be"
-    begins = head[1 if odd > even else 0] == 0  # with a brace or the name of a column, whatever script follows
-    if even + odd <= len(head) // 4 and not (begins and not _decodes(head, "utf-8")):
+    if head[1 if odd > even else 0] != 0:  # it begins with a brace or the name of a column, whatever script follows
         return None
-    return name if _decodes(head, name) or even + odd > len(head) // 4 else None
+    return name if even + odd > len(head) // 4 or not _decodes(head, "utf-8") else None
 
 
 def _decodes(head: bytes, name: str) -> bool:
