@@ -8,15 +8,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ftk import __version__, recipes
 from ftk.config import RunConfig, build
 from ftk.errors import EXIT_DONE, EXIT_FAILED, FtkError, UsageError, did_you_mean
 
 from .options import add_settings, settings_from
+from .parsing import Formatter, Parser, add_output
 
 _COMMANDS = {
+    "data": "look at a data set, check, convert and split it: `ftk data inspect FILE`",
     "models": "the known models: size, licence, memory, whether on disk",
     "presets": "the recipes; `ftk presets show NAME` prints one",
     "resume": "go on with a stopped run: `ftk resume RUN`",
@@ -28,55 +29,28 @@ Fine-tune a language model on your own examples.
   ftk --preset smollm2                         a small model; needs no GPU and no model hub
   ftk --preset gpt2 --data my.jsonl            a recipe on your own data
   ftk --model qwen3-0.6b --data my.csv --max-steps 200
+  ftk data inspect my.jsonl --model smollm2    what is in a file, and what is wrong with it
   ftk --preset mistral-7b --dry-run            show the plan and the reason for every choice
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, with the nearest known flag."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments:"):
-            word = message.split(":", 1)[1].split()[0]
-            known = tuple(self._option_string_actions)
-            raise UsageError(f"Unknown argument {word!r}.{did_you_mean(word, known)}", hint="`ftk --help` lists all.")
-        raise UsageError(message[:1].upper() + message[1:] + ".", hint=f"`{self.prog} --help` shows how.")
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=min(100, _columns()))
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size().columns - 2
-    except OSError:
-        return 98
-
-
 def _parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, text in _COMMANDS.items())
-    parser = _Parser(
+    parser = Parser(
         prog="ftk",
         usage="ftk --preset NAME [options]\n       ftk COMMAND [--help]",
         description=f"{_DESCRIPTION}\ncommands:\n{commands}",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped but resumable.",
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ftk {__version__}")
     parser.add_argument("--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file.")
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and its reasons; train nothing.")
     parser.add_argument("--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing.")
-    _add_output(parser)
+    add_output(parser)
     add_settings(parser)
     return parser
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="Print one JSON object a line instead of text.")
-    parser.add_argument("--debug", action="store_true", help="Show tracebacks and the libraries' own messages.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,8 +107,12 @@ def _command(name: str, arguments: list[str]) -> int:
         raise UsageError(
             f"Unknown command {name!r}.{did_you_mean(name, tuple(_COMMANDS))}", hint="`ftk --help` lists all."
         )
-    parser = _Parser(prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=_Formatter, allow_abbrev=False)
-    _add_output(parser)
+    if name == "data":
+        from . import data_command
+
+        return data_command.main(arguments)
+    parser = Parser(prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=Formatter, allow_abbrev=False)
+    add_output(parser)
     if name == "presets":
         parser.add_argument("action", nargs="?", choices=["list", "show"], default="list")
         parser.add_argument("name", nargs="?", help="a preset's name or file")

@@ -26,6 +26,7 @@ _PHASES = {
     "load": "Loading the model",
     "quantise": "Loading and quantising the model",
     "prepare": "Preparing the data",
+    "check": "Checking the data",
     "train": "Training",
     "save": "Saving",
     "compare": "Asking base and tuned model",

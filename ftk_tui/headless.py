@@ -21,6 +21,7 @@ from ftk.runs import RunFolder
 from ftk.training.trainer import RunResult, Trainer
 
 from .displays import Display, JsonDisplay, PlainDisplay, RichDisplay, SilentDisplay
+from .meter import meter, reading
 
 
 def quiet_libraries(*, debug: bool) -> None:
@@ -40,7 +41,7 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
     """Print what would be done, with the reason for every choice and the time to expect."""
     from ftk import estimate
 
-    plan = autoconfig.plan(settings)
+    plan = _planned(settings, as_json=as_json)
     try:
         time = estimate.for_plan(plan)
     except ModelError:  # a Hub that does not tell the model's size: everything else is known all the same
@@ -57,7 +58,12 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
 
 def train(settings: RunConfig, *, as_json: bool) -> int:
     """Plan and train; returns the exit code."""
-    return _carry_out(Trainer(autoconfig.plan(settings)), as_json=as_json)
+    return _carry_out(Trainer(_planned(settings, as_json=as_json)), as_json=as_json)
+
+
+def _planned(settings: RunConfig, *, as_json: bool) -> Plan:
+    with meter(as_json=as_json) as tell:
+        return autoconfig.plan(settings, reading(tell))
 
 
 def resume(name: str, *, as_json: bool) -> int:
@@ -70,7 +76,7 @@ def resume(name: str, *, as_json: bool) -> int:
     run = RunFolder.open(name)
     if any(isinstance(event, Finished) for event in run.events()):
         raise RunError(f"The run {run.name!r} is finished.", hint=f"Its adapter: {run.adapter}")
-    plan = autoconfig.plan(recipes.load(str(run.config_file)).config)
+    plan = _planned(recipes.load(str(run.config_file)).config, as_json=as_json)
     known = run.provenance().get("data", {}).get("sha256")
     if known != plan.dataset.fingerprint:
         raise RunError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from ftk import strict_yaml
@@ -12,12 +13,14 @@ _APPENDED = "compare"
 _LISTED = "lora_targets"
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting, in groups by section."""
+def add_settings(parser: argparse.ArgumentParser, keys: Sequence[str] | None = None) -> None:
+    """Add a flag for every setting, in groups by section; or without groups for those of `keys`."""
     for section in RunConfig.sections:
         title, _, text = (section.__doc__ or "").strip().partition(": ")
-        group = parser.add_argument_group(title, text)
+        group = parser.add_argument_group(title, text) if keys is None else parser
         for key, field in section.model_fields.items():
+            if keys is not None and key not in keys:
+                continue
             group.add_argument(
                 flag(key),
                 dest=key,
@@ -55,12 +58,12 @@ def _kinds(annotation: Any) -> set[type]:
     return {kind for part in get_args(annotation) for kind in _kinds(part)}
 
 
-def settings_from(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given on the command line, as values for `config.build`.
+def settings_from(arguments: argparse.Namespace, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings that were given on the command line, as values for `config.build`; none of those in `skip`.
 
     Words become what YAML 1.2 makes of them, except where the setting is text: ``--model 7`` is a name.
     """
-    given = {key: value for key, value in vars(arguments).items() if key in RunConfig.model_fields}
+    given = {key: value for key, value in vars(arguments).items() if key in RunConfig.model_fields and key not in skip}
     values = {key: _value(key, text) for key, text in given.items()}
     if "epochs" in values and "max_steps" not in values:
         values["max_steps"] = None  # a preset's max_steps must not overrule what was asked for now

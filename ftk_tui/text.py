@@ -29,6 +29,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{last:02d}" if hours else f"{minutes}:{last:02d}"
 
 
+def bar(part: float, width: int) -> str:
+    """A bar of `part` (0 to 1) of `width` characters, never empty where there is anything."""
+    return "█" * max(round(part * width), int(part > 0))
+
+
 def sparkline(values: Sequence[float], width: int) -> str:
     """The course of some numbers in one line of `width` characters, highest and lowest at full scale."""
     values = [value for value in values if value == value]  # not NaN

@@ -54,6 +54,8 @@ def workplace(home: Path, model_folder: Callable[..., Path], monkeypatch: pytest
     (home / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tiny.ROWS))
     lines = [f'"{row["prompt"]}","{row["response"]}"' for row in tiny.ROWS]
     (home / "my.csv").write_text("\n".join(["prompt,response", *lines]) + "\n")
+    questions = [f"{row['prompt']};{row['response']}" for row in tiny.ROWS]
+    (home / "questions.csv").write_text("\n".join(["Q;A", *questions]) + "\n")
     recipes.save(recipes.load("gpt2").config, home / "my-recipe.yaml")
     return home
 

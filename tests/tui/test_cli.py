@@ -30,7 +30,7 @@ def test_help_lists_every_setting_and_command(capsys: pytest.CaptureFixture[str]
     shown = help_text(capsys)
     for key in config.field_names():
         assert f"{options.flag(key)} " in shown
-    for command in ("models", "presets", "resume"):
+    for command in ("data", "models", "presets", "resume"):
         assert f"\n  {command} " in shown
         assert "usage: ftk" in help_text(capsys, command)
     for word in ("--preset", "--dry-run", "--save-preset", "--json", "Exit codes: 0 done, 1 failed, 2 wrong usage, 75"):

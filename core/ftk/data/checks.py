@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Any, Literal
 from . import characters, near, normalise
 from .dataset import Dataset, Rows
 from .encoding import Encoded
-from .rows import Row
+from .rows import Row, digest, shorten
 from .split import Split
 
 Severity = Literal["error", "warning", "note"]
@@ -24,13 +26,15 @@ _REFUSAL = re.compile(
     r"(?i)\bas an? (?:ai|artificial intelligence)(?: language)? (?:model|assistant)\b|\bi(?:'m| am) just an? ai\b"
 )
 _FEW = 50
+_ENOUGH = 10  # answers of which some may be said to be alike
+UNCHANGED = "changes nothing"
 
 
 @dataclass(frozen=True)
 class Finding:
     """Something about a data set that a person should know.
 
-    `rows` are the first places, `action` is what ftk does with them, `change` how to have it otherwise.
+    `rows` are the first places; `action` is what ftk does ("ftk cuts them"), `change` how to have it otherwise.
     """
 
     code: str
@@ -56,20 +60,25 @@ class _Seen:
         if len(self.rows) < FIRST:
             self.rows.append(origin)
 
-    def finding(self, code: str, severity: Severity, message: str, action: str = "", change: str = "") -> Finding:
-        return Finding(code, severity, self.count, message.format(n=self.count), tuple(self.rows), action, change)
+    def finding(self, code: str, message: str, action: str = UNCHANGED, change: str = "") -> Finding:
+        """A warning; `{n}` in its message becomes the count, as in "12 rows"."""
+        return Finding(
+            code, "warning", self.count, message.format(n=count_of(self.count)), tuple(self.rows), action, change
+        )
+
+
+def count_of(rows: int) -> str:
+    """``1 row``, ``1,234 rows``."""
+    return f"{rows:,} row" + ("" if rows == 1 else "s")
 
 
 class _Pass:
-    """One pass over the rows, and what it saw."""
+    """One pass over the rows, and what it saw. Of a row that is nothing special only two hashes are kept."""
 
     def __init__(self) -> None:
         self.hidden, self.secret, self.email, self.leak, self.refusal = (_Seen() for _ in range(5))
         self.languages: Counter[str] = Counter()
-        self.answers: Counter[int] = Counter()
-        self.answer_text: dict[int, str] = {}
-        self.prompts: dict[int, tuple[int, str]] = {}
-        self.contradiction = _Seen()
+        self.asked, self.answers = array("Q"), array("Q")
         self.texts: list[str] = []
         self.origins: list[str] = []
         self.total = 0
@@ -77,8 +86,7 @@ class _Pass:
     def look(self, row: Row) -> None:
         """Look at one row."""
         self.total += 1
-        parts = [row.text] if row.text is not None else [str(turn["content"]) for turn in row.messages]
-        text = "\n".join(parts)
+        text = row.text if row.text is not None else "\n".join(map(_said, row.messages))
         if names := characters.hidden(text):
             self.hidden.add(row.origin, names)
         if kinds := characters.secrets(text):
@@ -86,27 +94,29 @@ class _Pass:
         if characters.emails(text):
             self.email.add(row.origin)
         self.languages[characters.language(row.response or text)] += 1
-        plain = near.normalised(text)
         if len(self.texts) < NEAR_LIMIT:
-            self.texts.append(plain)
+            self.texts.append(near.normalised(text))
             self.origins.append(row.origin)
-        if row.text is None:
-            self._answer(row)
+        self._answer(row)
 
     def _answer(self, row: Row) -> None:
+        if row.text is not None:
+            self.asked.append(0)
+            self.answers.append(0)
+            return
         prompt, answer = near.normalised(row.prompt), near.normalised(row.response)
         if len(prompt) >= 20 and answer.startswith(prompt):
             self.leak.add(row.origin)
         if _REFUSAL.search(row.response):
             self.refusal.add(row.origin)
-        key = hash(answer)
-        self.answers[key] += 1
-        if self.answers[key] == 2:
-            self.answer_text[key] = row.response
-        asked = hash(near.normalised("\n".join(str(turn["content"]) for turn in row.messages[:-1])))
-        known = self.prompts.setdefault(asked, (key, row.origin))
-        if known[0] != key:
-            self.contradiction.add(row.origin)
+        before = "\n".join(map(_said, row.messages[:-1]))
+        self.asked.append(digest(near.normalised(before)))
+        self.answers.append(digest(answer))
+
+
+def _said(turn: Any) -> str:
+    calls = turn.get("tool_calls")
+    return f"{turn['content']}\n{json.dumps(calls, ensure_ascii=False)}" if calls else str(turn["content"])
 
 
 def check(
@@ -139,17 +149,31 @@ def check(
         if progress and (number % 500 == 0 or number == len(rows)):
             progress(number, len(rows))
     found = [
-        *_reading(dataset, skip_bad),
         *_size(rows),
         *_copies(dataset, seen),
-        *_answers(seen),
+        *_answers(seen, rows),
         *_contents(seen),
-        *(_overlap(parts) if parts else ()),
-        *(_lengths(encoded, max_length) if encoded else ()),
+        *losses(dataset, parts, encoded, max_length=max_length, skip_bad=skip_bad),
         *_languages(seen),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: order[finding.severity])
+
+
+def losses(
+    dataset: Dataset,
+    parts: Split | None = None,
+    encoded: Encoded | None = None,
+    *,
+    max_length: int = 512,
+    skip_bad: int = 0,
+) -> list[Finding]:
+    """What is left out, cut or changed on the way, without a look at the texts; the arguments are those of `check`."""
+    return [
+        *_reading(dataset, skip_bad),
+        *(_overlap(parts) if parts else ()),
+        *(_lengths(encoded, max_length) if encoded else ()),
+    ]
 
 
 def _once(indices: Any) -> Any:
@@ -167,28 +191,25 @@ def _reading(dataset: Dataset, skip_bad: int) -> Iterator[Finding]:
             "unreadable",
             "warning" if tolerated else "error",
             info.faults,
-            f"{info.faults} rows cannot be read",
+            f"cannot be read: {count_of(info.faults)}",
             first,
-            "they are left out" if tolerated else "training is refused",
+            "leaves them out" if tolerated else "refuses to train",
             "mend them" if tolerated else f"mend them, or leave them out: --skip-bad {info.faults}",
         )
+    for setting, count in dataset.left_out.items():
+        yield Finding("left-out", "note", count, f"left out, as {setting} asks: {count_of(count)}")
     for source in info.sources:
         if source.said:
             yield Finding("format", "note", source.rows, f"{source.name}: {source.said}")
     for code, count in info.notes.items():
-        yield Finding(code, "note", count, f"{count} rows: {normalise.NOTES[code]}", tuple(info.noted[code]))
+        yield Finding(code, "note", count, f"{normalise.NOTES[code]}: {count_of(count)}", tuple(info.noted[code]))
 
 
 def _size(rows: Rows) -> Iterator[Finding]:
     if len(rows) < _FEW:
-        yield Finding(
-            "few",
-            "warning",
-            len(rows),
-            f"only {len(rows)} rows: enough for a style, not for new knowledge",
-            action="nothing",
-            change="add rows; some hundred good ones do more than any setting",
-        )
+        message = f"only {count_of(len(rows))}: enough for a style, not for new knowledge"
+        change = "add rows; some hundred good ones do more than any setting"
+        yield Finding("few", "note", len(rows), message, (), UNCHANGED, change)
 
 
 def _copies(dataset: Dataset, seen: _Pass) -> Iterator[Finding]:
@@ -197,12 +218,12 @@ def _copies(dataset: Dataset, seen: _Pass) -> Iterator[Finding]:
     once = _once(dataset.rows.indices)
     _, first, counts = np.unique(dataset.store.digests[once], return_index=True, return_counts=True)
     copies = int(len(once) - len(first))
-    keep = "they are trained on as often as they occur, all on the same side of the split"
     if copies:
         later = np.setdiff1d(once, once[first])[:FIRST]
         places = tuple(dataset.store.origin(int(index)) for index in later)
-        message = f"{copies} rows are copies of others (the most frequent occurs {counts.max()} times)"
-        yield Finding("duplicates", "warning", copies, message, places, keep, "keep one of each: --duplicates drop")
+        message = f"copies of other rows: {count_of(copies)} (the most frequent occurs {counts.max():,} times)"
+        action = "trains on them as often as they occur, all on the same side of the split"
+        yield Finding("duplicates", "warning", copies, message, places, action, "keep one of each: --duplicates drop")
     texts, origins = seen.texts, seen.origins
     distinct = list(dict.fromkeys(texts))
     number = {text: index for index, text in enumerate(texts)}
@@ -210,75 +231,99 @@ def _copies(dataset: Dataset, seen: _Pass) -> Iterator[Finding]:
     if groups:
         alike = sum(len(group) - 1 for group in groups)
         pairs = tuple(f"{origins[number[distinct[g[0]]]]} ~ {origins[number[distinct[g[1]]]]}" for g in groups[:FIRST])
-        limit = f" (among the first {NEAR_LIMIT})" if seen.total > NEAR_LIMIT else ""
+        limit = f" (among the first {NEAR_LIMIT:,})" if seen.total > NEAR_LIMIT else ""
+        message = f"nearly the same as others: {count_of(alike)}{limit}"
         yield Finding(
-            "near-duplicates", "warning", alike, f"{alike} rows are nearly the same as others{limit}", pairs,
-            "nothing", "remove those that add nothing",
+            "near-duplicates", "warning", alike, message, pairs, UNCHANGED, "remove those that add nothing"
         )  # fmt: skip
 
 
-def _answers(seen: _Pass) -> Iterator[Finding]:
-    total = sum(seen.answers.values())
-    if total >= 10 and seen.answers:
-        key, most = seen.answers.most_common(1)[0]
-        if most >= 5 and most / total > 0.2:
-            text = " ".join(seen.answer_text[key].split())[:60]
-            message = f"{most} of {total} answers are the same ({text!r})"
-            yield Finding("alike", "warning", most, message, (), "nothing", "the model will learn to say just that")
+def _answers(seen: _Pass, rows: Rows) -> Iterator[Finding]:
+    yield from _alike(seen, rows)
+    yield from _contradictions(seen, rows)
     if seen.leak.count:
         yield seen.leak.finding(
-            "leak", "warning", "{n} answers begin by repeating their prompt", "nothing",
-            "remove the prompt from the answer, or the model will repeat it too",
-        )  # fmt: skip
-    if seen.contradiction.count:
-        yield seen.contradiction.finding(
-            "contradiction", "warning", "{n} rows ask what another row asks, and answer something else", "nothing",
-            "keep the better answer, or say in the prompt what makes the difference",
+            "leak", "answers that begin by repeating their prompt: {n}",
+            change="remove the prompt from the answer, or the model will repeat it too",
         )  # fmt: skip
     if seen.refusal.count:
         yield seen.refusal.finding(
-            "refusal", "warning", '{n} answers talk of being "an AI language model"', "nothing", "write what you want"
+            "refusal", 'answers that talk of being "an AI language model": {n}', change="rewrite or remove them"
         )
+
+
+def _alike(seen: _Pass, rows: Rows) -> Iterator[Finding]:
+    """One answer to a fifth of all prompts and more."""
+    import numpy as np
+
+    answers = np.frombuffer(seen.answers, dtype=np.uint64)
+    conversations = answers[answers != 0]
+    if len(conversations) < _ENOUGH:
+        return
+    values, counts = np.unique(conversations, return_counts=True)
+    most = int(counts.max())
+    if most < _ENOUGH // 2 or most <= len(conversations) / 5:
+        return
+    places = np.flatnonzero(answers == values[counts.argmax()])[:FIRST]
+    text = shorten(rows[int(places[0])].response)
+    message = f"the same answer ({text!r}) to {most:,} of {len(conversations):,} prompts"
+    origins = tuple(rows[int(place)].origin for place in places)
+    yield Finding("alike", "warning", most, message, origins, UNCHANGED, "the model will learn to say just that")
+
+
+def _contradictions(seen: _Pass, rows: Rows) -> Iterator[Finding]:
+    """The same prompt with another answer."""
+    import numpy as np
+
+    asked = np.frombuffer(seen.asked, dtype=np.uint64)
+    answers = np.frombuffer(seen.answers, dtype=np.uint64)
+    _, first, inverse = np.unique(asked, return_index=True, return_inverse=True)
+    different = np.flatnonzero((answers != answers[first[inverse]]) & (answers != 0))
+    if not len(different):
+        return
+    pairs = tuple(
+        f"{rows[int(place)].origin} ~ {rows[int(first[inverse[place]])].origin}" for place in different[:FIRST]
+    )
+    yield Finding(
+        "contradiction", "warning", len(different),
+        f"ask what another row asks, and answer something else: {count_of(len(different))}",
+        pairs, UNCHANGED, "keep the better answer, or say in the prompt what makes the difference",
+    )  # fmt: skip
 
 
 def _contents(seen: _Pass) -> Iterator[Finding]:
     if seen.secret.count:
         kinds = ", ".join(seen.secret.kinds)
         yield seen.secret.finding(
-            "secrets", "warning", f"{{n}} rows seem to hold {kinds}",
-            "nothing: what is trained on can be asked out again",
-            "replace it by a placeholder",
+            "secrets", f"what looks like {kinds}: {{n}}",
+            "changes nothing, and what is trained on can be asked out again", "replace it by a placeholder",
         )  # fmt: skip
     if seen.email.count:
-        yield seen.email.finding(
-            "emails", "warning", "{n} rows hold e-mail addresses", "nothing", "replace them by name@example.com"
-        )
+        yield seen.email.finding("emails", "e-mail addresses: {n}", change="replace them by name@example.com")
     if seen.hidden.count:
         kinds = ", ".join(f"{name.lower()} ({count})" for name, count in seen.hidden.kinds.most_common(4))
-        yield seen.hidden.finding(
-            "hidden", "warning", f"{{n}} rows hold characters that nobody sees: {kinds}",
-            "they are trained on as they are", "remove them",
-        )  # fmt: skip
+        yield seen.hidden.finding("hidden", f"characters that nobody sees, {kinds}: {{n}}", change="remove them")
 
 
 def _overlap(parts: Split) -> Iterator[Finding]:
     if parts.overlap:
         yield Finding(
-            "overlap", "warning", parts.overlap, f"{parts.overlap} training rows are also held out", (),
-            "they are left out of the training, so that the held-out loss stays honest", "",
+            "overlap", "warning", parts.overlap, f"rows to train on that are also held out: {count_of(parts.overlap)}",
+            parts.overlapping, "leaves them out of the training, so that the held-out loss stays honest", "",
         )  # fmt: skip
 
 
 def _lengths(encoded: Encoded, limit: int) -> Iterator[Finding]:
     if encoded.cut:
         yield Finding(
-            "cut", "warning", encoded.cut, f"{encoded.cut} rows are longer than {limit} tokens", (),
-            "they are cut at the end", "raise --max-length, or leave them out: --long-rows drop",
+            "cut", "warning", encoded.cut, f"longer than {limit:,} tokens: {count_of(encoded.cut)}", encoded.cut_rows,
+            "cuts them at the end", "raise --max-length, or leave them out: --long-rows drop",
         )  # fmt: skip
     if encoded.dropped:
         yield Finding(
-            "dropped", "warning", len(encoded.dropped), f"{len(encoded.dropped)} rows keep no token of the answer",
-            encoded.dropped[:FIRST], "they are left out", "raise --max-length, or shorten the prompts",
+            "dropped", "warning", len(encoded.dropped),
+            f"no token of the answer within {limit:,} tokens, or too long: {count_of(len(encoded.dropped))}",
+            encoded.dropped[:FIRST], "leaves them out", "raise --max-length, or shorten the prompts",
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from . import checks, templates, tokens
 from .checks import Finding
 from .dataset import Dataset, load_dataset
 from .encoding import Shape
-from .split import first_rows, split, unique_rows
+from .split import Split, first_rows, split, unique_rows
 from .statistics import get_dataset_stats, summary_of
 from .store import SourceInfo
 
@@ -86,7 +86,7 @@ def inspect(
     if len(dataset) > 1:
         parts = split(dataset, wanted.eval_fraction, seed=wanted.seed, held_out=other)
     encoded = template = None
-    statistics = get_dataset_stats(dataset)
+    statistics = get_dataset_stats(dataset) | _sides(parts)
     if tokenizer is not None:
         template = templates.choose(tokenizer, wanted.template)
         rows = parts.train if parts else dataset.rows
@@ -98,6 +98,11 @@ def inspect(
         max_length=wanted.shape.max_length, skip_bad=wanted.skip_bad, progress=telling("check"),
     )  # fmt: skip
     return Inspection(dataset, tuple(dataset.info.sources), tuple(found), statistics, template)
+
+
+def _sides(parts: Split | None) -> dict[str, Any]:
+    """How many rows are trained on and measured with."""
+    return {"train_rows": len(parts.train), "eval_rows": len(parts.held_out)} if parts else {}
 
 
 def unlimited(shape: Shape) -> Shape:

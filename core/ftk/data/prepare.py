@@ -7,25 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from . import templates, tokens
-from .dataset import Rows, load_dataset
+from .dataset import Dataset, load_dataset
 from .encoding import Encoded, Shape
-from .split import first_rows, split, unique_rows
+from .split import Split, first_rows, split, unique_rows
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Training and held-out examples with their rows, and the name of the chat template they were made with.
+    """The rows that are used, both sides of them, their examples, and the name of their chat template."""
 
-    `overlap` training rows were left out because the held-out side holds the same.
-    """
-
-    name: str
+    dataset: Dataset
+    parts: Split
     train: Encoded
     held_out: Encoded
-    held_out_rows: Rows
     template: str
-    fingerprint: str
-    overlap: int = 0
 
 
 def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each by name
@@ -80,4 +75,4 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
     else:
         (train,) = tokens.tokenised([parts.train], tokenizer, shape, progress)
         (held_out,) = tokens.tokenised([parts.held_out], tokenizer, shape)
-    return Prepared(loaded.name, train, held_out, parts.held_out, name, loaded.fingerprint, parts.overlap)
+    return Prepared(loaded, parts, train, held_out, name)

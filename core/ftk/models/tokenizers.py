@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .sources import Progress, Source
 
 _WANTED = ["tokenizer*", "*.jinja", "*.model", "merges.txt", "vocab*", "special_tokens_map.json", "added_tokens.json",
            "config.json"]  # fmt: skip
+_UNKNOWN_LENGTH = 10**9  # what a tokenizer has that was saved without a length is larger
 
 
 def find_tokenizer(name: str, progress: Progress = loading.silent) -> Any:
@@ -61,3 +63,17 @@ def _download(hub: str) -> Path:
     except Exception as error:
         reason, hint = hub_api.explain(error, hub, "a folder with its tokenizer (--model PATH)")
         raise ModelError(f"Fetching the tokenizer of {hub} failed: {reason}.", hint=hint) from error
+
+
+def context_of(tokenizer: Any) -> int | None:
+    """The longest row in tokens that a tokenizer's model can read, as far as the files beside it tell."""
+    known = []
+    if 0 < tokenizer.model_max_length < _UNKNOWN_LENGTH:
+        known.append(int(tokenizer.model_max_length))
+    try:
+        config = json.loads((Path(str(tokenizer.name_or_path)) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    text = config.get("text_config") or config
+    known += [int(text[key]) for key in ("max_position_embeddings", "n_positions") if isinstance(text.get(key), int)]
+    return min(known) if known else None

@@ -1,56 +1,57 @@
-"""What a person should know about the data before the first step: everything that was left out, cut or changed."""
+"""What a person should know about the data before the first step: the findings of the checks, as events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ..events import Warned
 
 if TYPE_CHECKING:
-    from ..data.dataset import Dataset
+    from ..data.checks import Finding
     from ..data.prepare import Prepared
 
+CHECKED_ROWS = 50_000
+"""Rows up to which a run begins with all checks, which takes a second for some thousand rows."""
 
-def remarks(dataset: Dataset, data: Prepared, length: int, long_rows: Literal["cut", "drop"]) -> Iterator[Warned]:
-    """One warning for every kind of row that is not trained on just as it stands in the file.
+_DESCRIPTIONS = ("few", "languages")  # findings that say what a data set is, and nothing about what happens to it
+
+
+def remarks(
+    data: Prepared,
+    length: int,
+    skip_bad: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Warned]:
+    """Everything that is left out, cut, changed or doubtful, each once and with its number of rows.
 
     Args:
-        dataset: As it was read.
         data: As it was prepared.
         length: The limit in tokens.
-        long_rows: What was done with longer rows.
+        skip_bad: Unreadable rows that are tolerated.
+        progress: Called with rows checked and rows in all; may raise to cancel.
 
     """
-    from ..data.normalise import NOTES
+    from ..data import checks
 
-    info = dataset.info
-    for source in info.sources:
-        if source.said:
-            yield Warned(code="format", message=f"{source.name}: {source.said}.")
-    if info.faults:
+    dataset = data.dataset
+    if len(dataset) <= CHECKED_ROWS:
+        found = checks.check(dataset, data.parts, data.train, max_length=length, skip_bad=skip_bad, progress=progress)
+    else:
+        found = checks.losses(dataset, data.parts, data.train, max_length=length, skip_bad=skip_bad)
         yield Warned(
-            code="skipped",
-            message=f"{info.faults} rows could not be read and were left out. The first: {info.fault_messages[0][0]}",
+            code="unchecked",
+            message=f"The texts of {len(dataset):,} rows were not looked through.",
+            hint="`ftk data inspect` does it.",
         )
-    for code, count in info.notes.items():
-        yield Warned(code=code, message=f"{count} rows: {NOTES[code]} ({', '.join(info.noted[code])}).")
-    if data.overlap:
-        yield Warned(
-            code="overlap",
-            message=f"{data.overlap} training rows are also held out and were left out of the training.",
-        )
-    if data.train.cut:
-        yield Warned(
-            code="cut",
-            message=f"{data.train.cut} rows are longer than {length} tokens and were cut at the end.",
-            hint="Raise --max-length if their ends matter, or leave them out: --long-rows drop",
-        )
-    if data.train.dropped:
-        first = ", ".join(data.train.dropped[:3])
-        why = f"longer than {length} tokens" if long_rows == "drop" else "no token of the response fits"
-        yield Warned(
-            code="dropped",
-            message=f"{len(data.train.dropped)} rows were left out: {why} ({first}).",
-            hint="Raise --max-length, or shorten the prompts.",
-        )
+    for finding in found:
+        if finding.code not in _DESCRIPTIONS:
+            yield _warned(finding)
+
+
+def _warned(finding: Finding) -> Warned:
+    action = f" ftk {finding.action}." if finding.action else ""
+    places = f" ({'; '.join(finding.rows[:3])})" if finding.rows else ""
+    change = f"To change that: {finding.change}." if finding.change else ""
+    message = finding.message[:1].upper() + finding.message[1:]
+    return Warned(code=finding.code, message=f"{message}{places}.{action}", hint=change)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,9 +226,12 @@ class Trainer:
     def _prepare(self, loaded: LoadedModel, control: Control) -> Prepared:
         from ..data.prepare import prepare_dataset
 
-        def progress(done: int, total: int) -> None:
-            self._check(control)
-            self._phase("prepare", self.plan.dataset.name, done, total)
+        def telling(phase: str) -> Callable[[int, int], None]:
+            def progress(done: int, total: int) -> None:
+                self._check(control)
+                self._phase(phase, self.plan.dataset.name, done, total)
+
+            return progress
 
         config = self.config
         length = min(config.max_length, loaded.info.context)
@@ -247,9 +250,9 @@ class Trainer:
             skip_bad=config.skip_bad,
             duplicates=config.duplicates,
             seed=config.seed,
-            progress=progress,
+            progress=telling("prepare"),
         )
-        for warning in remarks(self.plan.dataset, data, length, config.long_rows):
+        for warning in remarks(data, length, config.skip_bad, telling("check")):
             self._emit(warning)
         return data
 
@@ -373,7 +376,7 @@ def _prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> lis
 
     if isinstance(wanted, list):
         return [conversation(prompt, system) for prompt in wanted]
-    return [row.messages[:-1] for row in data.held_out_rows[:3]]
+    return [row.messages[:-1] for row in data.parts.held_out[:3]]
 
 
 def _fixed(value: Any) -> Any:
