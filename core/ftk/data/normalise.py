@@ -50,7 +50,7 @@ def to_row(record: Any, reading: Reading, origin: str) -> tuple[Row, tuple[str, 
         raise not_a_record(record, origin)
     try:
         row, notes = _MAKERS[reading.kind](_Cells(record, reading, origin))
-        row.payload().encode()
+        _see_storable(row)
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.start + 20]
         raise DataError(
@@ -61,6 +61,17 @@ def to_row(record: Any, reading: Reading, origin: str) -> tuple[Row, tuple[str, 
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DataError(f"{origin}: cannot be kept as JSON: {reason}.", hint="Mend the row, or remove it.") from None
     return row, notes
+
+
+def _see_storable(row: Row) -> None:
+    """Raise what writing the row would raise; for texts alone without the cost of making it JSON."""
+    if row.text is not None:
+        row.text.encode()
+    elif not row.tools and all(len(turn) == 2 for turn in row.messages):  # role and content
+        for turn in row.messages:
+            turn["content"].encode()
+    else:
+        row.payload().encode()
 
 
 def not_a_record(value: Any, origin: str) -> DataError:

@@ -14,6 +14,8 @@ Message = dict[str, Any]
 
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -42,7 +44,7 @@ class Row:
         content: Any = {"text": self.text} if self.text is not None else list(self.messages)
         if self.tools:
             content = {"messages": content, "tools": list(self.tools)}
-        return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return _canonical(content)
 
 
 def from_payload(payload: str, origin: str) -> Row:
