@@ -96,15 +96,13 @@ def _of_text(name: str, text: str) -> Records:
 
 def _one_after_the_other(text: str) -> Records:
     """Objects with nothing but white space between them, as jq prints them."""
-    at, line = 0, 1
-    while rest := len(text) - len(text[at:].lstrip()):
-        if rest == len(text):
-            return
-        line += text.count("\n", at, rest)
-        value, end = _DECODER.raw_decode(text, rest)
+    at, line, begin = 0, 1, _next(text, 0)
+    while begin < len(text):
+        line += text.count("\n", at, begin)
+        value, at = _DECODER.raw_decode(text, begin)
         yield Record(line, value)
-        line += text.count("\n", rest, end)
-        at = end
+        line += text.count("\n", begin, at)
+        begin = _next(text, at)
 
 
 def _object(name: str, text: str, value: Any) -> Records:

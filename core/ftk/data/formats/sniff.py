@@ -68,9 +68,10 @@ def open_file(path: Path, *, preview: bool = False, name: str | None = None) -> 
     source = Input(path, name or path.name)
     head = _first(source)
     ending = suffix(path)
-    if head.startswith(b"PAR1") or ending in (".parquet", ".pq"):
+    is_arrow = head.startswith((b"ARROW1", _STREAM))
+    if head.startswith(b"PAR1") or (ending in (".parquet", ".pq") and not is_arrow):
         return Opened(path, "Parquet", "", "row", lambda: columnar.read_parquet(source))
-    if head.startswith((b"ARROW1", _STREAM)) or ending in (".arrow", ".feather"):
+    if is_arrow or ending in (".arrow", ".feather"):
         return Opened(path, "Arrow", "", "row", lambda: columnar.read_arrow(source))
     encoding = detect_encoding(source, _PREVIEW_BYTES if preview else None)
     with told(source, encoding):
@@ -83,7 +84,7 @@ def _open_text(source: Input, encoding: Encoding) -> Opened:
     kind = _kind(source, text)
     if kind in ("CSV", "TSV"):
         form = table_text.dialect(source, encoding)
-        said = ", ".join(filter(None, (encoding.said, form.said)))
+        said = ", ".join(filter(None, (encoding.said, form.said("\t" if kind == "TSV" else ","))))
         return Opened(source.path, kind, said, "line", _guarded(source, encoding, table_text.read, form))
     if kind == "JSON":
         by_line = "\n" in text.strip()

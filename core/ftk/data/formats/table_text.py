@@ -29,11 +29,10 @@ class Dialect:
     escape: str | None = None
     spaced: bool = False
 
-    @property
-    def said(self) -> str:
-        """The same in words, empty for the usual form."""
+    def said(self, usual: str = ",") -> str:
+        """The same in words, empty for the usual form, which has that delimiter."""
         name = _NAMES.get(self.delimiter, self.delimiter)
-        parts = [] if self.delimiter == "," else [f"cells separated by {name}"]
+        parts = [] if self.delimiter == usual else [f"cells separated by {name}"]
         parts += [] if self.quote == '"' else [f"quoted with {self.quote}" if self.quote else "no quotation marks"]
         parts += ["backslash as the escape"] if self.escape else []
         return ", ".join(parts)
