@@ -71,6 +71,11 @@ class Column:
         return "text" in self.shapes and self.shapes <= {"text", "nothing"}
 
     @property
+    def may_hold_text(self) -> bool:
+        """Whether it holds a text, or nothing yet: later rows may, and theirs must not be lost."""
+        return "text" in self.shapes or self.shapes <= {"nothing"}
+
+    @property
     def kinds(self) -> str:
         """What it holds, for messages."""
         return " or ".join(sorted(self.shapes)) or "nothing"
@@ -179,7 +184,7 @@ def _extras(lower: Mapping[str, Column]) -> dict[str, str]:
 
 def _conversations(lower: Mapping[str, Column]) -> list[Reading]:
     turns = [name for name, column in lower.items() if column.shapes & {"turns", "sharegpt turns"}]
-    if not turns or "chosen" in turns:
+    if not turns or {"chosen", "rejected"} <= lower.keys():
         return []
     answer = next((name for name in ("completion", "response") if name in lower), None)
     if "prompt" in lower and answer and {"prompt", answer} & set(turns) and not set(_MESSAGES) & set(turns):
@@ -205,7 +210,7 @@ def _preferences(lower: Mapping[str, Column]) -> list[Reading]:
 
 def _instructions(lower: Mapping[str, Column]) -> list[Reading]:
     task = "instruction" if "instruction" in lower else "question" if "question" in lower else None
-    extra = next((name for name in _INPUTS if name in lower and lower[name].is_text), None)
+    extra = next((name for name in _INPUTS if name in lower and lower[name].may_hold_text), None)
     answers = [name for name in _RESPONSES if name in lower and lower[name].is_text]
     if task is None or len(answers) != 1 or (task == "question" and extra is None):
         return []
