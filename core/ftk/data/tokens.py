@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, overload
 
 from . import cache, encoding
 from .dataset import Rows
 from .encoding import Encoded, Example, Shape
+from .masking import Marked
 from .store import FORMAT
 
+_METHOD = 2
+"""Part of every cache key: raised when the same rows become other tokens."""
 _BATCH = 1000
 
 Progress = Callable[[int, int], None]
@@ -38,11 +44,9 @@ class Examples(Sequence[Example]):
             return Examples(self._store, self._rows, self._indices[index])
         number = int(self._indices[index])
         tokens, spans = self._store.arrays(number)
-        supervised = [False] * len(tokens)
-        for start, end in zip(spans[::2], spans[1::2], strict=True):
-            supervised[start:end] = [True] * (end - start)
+        marked = Marked(tokens, list(zip(spans[::2], spans[1::2], strict=True)))
         row = int(self._rows.indices[int(self._store.positions[number])])
-        return Example(tuple(tokens), tuple(supervised), self._rows.store.origin(row))
+        return Example(tuple(tokens), encoding.supervised(marked), self._rows.store.origin(row))
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -103,7 +107,7 @@ def tokenised(
     wanted = np.unique(np.concatenate([part.indices for part in parts]))
     rows = Rows(store, wanted)
     key = hashlib.sha256(store.digests[wanted].tobytes())
-    key.update(json.dumps([FORMAT, _tokenizer_hash(tokenizer), vars(shape)]).encode())
+    key.update(json.dumps([FORMAT, _METHOD, _tokenizer_hash(tokenizer), vars(shape)]).encode())
     made = TokenStore(
         cache.folder("tokens", key.hexdigest()[:32], lambda path: _write(path, rows, tokenizer, shape, progress))
     )
@@ -132,55 +136,76 @@ def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:
+    """A hash of all that decides which tokens a conversation becomes, the libraries that do it among them."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # what a caller once set for batches of his own is none of it, and is not used
+        backend.no_truncation()
+        backend.no_padding()
     content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    rest = json.dumps([tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.eos_token_id], default=str)
-    return hashlib.sha256((content + rest).encode()).hexdigest()
+    rest = [tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.eos_token_id]
+    rest += [version("transformers"), version("tokenizers")]
+    return hashlib.sha256((content + json.dumps(rest, default=str)).encode()).hexdigest()
 
 
 def _write(folder: Path, rows: Rows, tokenizer: Any, shape: Shape, progress: Progress | None) -> None:
-    import pyarrow as pa
-
-    schema = pa.schema(
-        [
-            ("position", pa.int64()),
-            ("tokens", pa.large_list(pa.int32())),
-            ("spans", pa.large_list(pa.int32())),
-            ("targets", pa.int32()),
-        ]
-    )
     cut: list[int] = []
-    columns: tuple[list[Any], ...] = ([], [], [], [])
-    with pa.ipc.new_file(str(folder / "tokens.arrow"), schema) as file:
-
-        def flush(count: int) -> None:
-            arrays = [pa.array(values[:count], type=item.type) for values, item in zip(columns, schema, strict=True)]
-            file.write_batch(pa.record_batch(arrays, schema=schema))
-            for values in columns:
-                del values[:count]
-
-        for place, row in enumerate(encoding.stream(rows, tokenizer, shape)):
+    with _Writer(folder / "tokens.arrow") as writer, closing(encoding.stream(rows, tokenizer, shape)) as stream:
+        for place, row in enumerate(stream):
             if row.cut:
                 cut.append(place)
-            for example in row.examples:
-                values = (place, example.tokens, _as_spans(example.supervised), example.targets)
-                for column, value in zip(columns, values, strict=True):
-                    column.append(value)
-            while len(columns[0]) >= _BATCH:
-                flush(_BATCH)
+            for part in row.marked:
+                writer.add(place, part)
             if progress and (place % 200 == 199 or place == len(rows) - 1):
                 progress(place + 1, len(rows))
-        while columns[0]:
-            flush(_BATCH)
     (folder / "info.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
 
 
-def _as_spans(supervised: Sequence[bool]) -> list[int]:
-    """The places where a mask turns on and off: start and end of every stretch of true."""
-    edges = []
-    before = False
-    for index, value in enumerate(supervised):
-        if value != before:
-            edges.append(index)
-            before = value
-    return [*edges, len(supervised)] if before else edges
+class _Writer:
+    """Writes examples, a batch at a time, from flat arrays: a list of lists would cost more than the tokenising."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        integers = pa.large_list(pa.int32())
+        names = ("position", "tokens", "spans", "targets")
+        self._schema = pa.schema(list(zip(names, (pa.int64(), integers, integers, pa.int32()), strict=True)))
+        self._file = pa.ipc.new_file(str(path), self._schema)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._positions, self._targets = array("q"), array("i")
+        self._lists = {"tokens": (array("i"), array("q", [0])), "spans": (array("i"), array("q", [0]))}
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._positions:
+            self._flush()
+        self._file.close()
+
+    def add(self, position: int, part: Marked) -> None:
+        """Append an example."""
+        self._positions.append(position)
+        self._targets.append(part.targets)
+        for name, found in (("tokens", part.tokens), ("spans", [edge for span in part.spans for edge in span])):
+            values, offsets = self._lists[name]
+            values.extend(found)
+            offsets.append(len(values))
+        if len(self._positions) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        lists = {
+            name: pa.LargeListArray.from_arrays(
+                pa.array(np.frombuffer(offsets, np.int64)), pa.array(np.frombuffer(values, np.int32))
+            )
+            for name, (values, offsets) in self._lists.items()
+        }
+        arrays = [pa.array(np.frombuffer(self._positions, np.int64)), lists["tokens"], lists["spans"],
+                  pa.array(np.frombuffer(self._targets, np.int32))]  # fmt: skip
+        self._file.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._clear()
