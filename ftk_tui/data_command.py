@@ -134,13 +134,13 @@ def _tokenizer(options: argparse.Namespace) -> Any:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from ftk.data import inspection
+    from ftk.data.inspection import Settings, inspect_dataset
 
     from . import data_report
 
     config = _settings(options)
     tokenizer = _tokenizer(options)
-    wanted = inspection.Settings(
+    wanted = Settings(
         columns=config.columns,
         skip_bad=config.skip_bad,
         duplicates=config.duplicates,
@@ -153,7 +153,7 @@ def _inspect(options: argparse.Namespace) -> int:
         shape=_shape(config, tokenizer),
     )
     with meter() as tell:
-        found = inspection.inspect(config.data, tokenizer, wanted, tell)
+        found = inspect_dataset(config.data, tokenizer, wanted, tell)
     if options.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .config import RunConfig as RunConfig
     from .data.dataset import load_dataset as load_dataset
     from .data.dataset import load_sample_dataset as load_sample_dataset
+    from .data.inspection import inspect_dataset as inspect_dataset
     from .data.prepare import prepare_dataset as prepare_dataset
     from .data.statistics import get_dataset_stats as get_dataset_stats
     from .errors import FtkError as FtkError
@@ -45,6 +46,7 @@ _HOMES = {
     "evaluate_model": "evaluation.measure",
     "get_available_models": "api",
     "get_dataset_stats": "data.statistics",
+    "inspect_dataset": "data.inspection",
     "load_dataset": "data.dataset",
     "load_model": "api",
     "load_sample_dataset": "data.dataset",

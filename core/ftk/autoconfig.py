@@ -11,6 +11,7 @@ from typing import Any
 from . import dataspec, hardware
 from .config import RunConfig, is_local
 from .data.dataset import Dataset, load_dataset
+from .data.gather import lasting
 from .data.split import first_rows, split, unique_rows
 from .errors import UsageError
 from .hardware import Hardware, gib
@@ -74,10 +75,10 @@ def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None) 
 
 
 def _absolute(config: RunConfig) -> RunConfig:
-    """The settings with absolute paths, so that a run can be gone on with from any folder."""
+    """The settings with files that last and absolute paths, so that a run can be gone on with from any folder."""
     found = {}
     for key in ("data", "eval_data"):
-        if (value := getattr(config, key)) and (moved := dataspec.absolute(value, Path.cwd())) != value:
+        if (value := getattr(config, key)) and (moved := dataspec.absolute(lasting(value), Path.cwd())) != value:
             found[key] = moved
     model = Path(config.model).expanduser()
     if is_local("model", model):

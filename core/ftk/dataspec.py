@@ -8,6 +8,7 @@ between them, each with a weight if wanted: ``a.jsonl:2,b.csv``.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +101,12 @@ def hub_id(name: str) -> HubId | None:
 
 def absolute(spec: str, folder: Path) -> str:
     """The same setting with the files that are relative to `folder` made absolute, so that it works from anywhere."""
-    return ",".join(
-        _absolute(part.name, folder) + (f":{part.weight:g}" if part.weight != 1 else "") for part in parts(spec)
-    )
+    return renamed(spec, lambda name: _absolute(name, folder))
+
+
+def renamed(spec: str, rename: Callable[[str], str]) -> str:
+    """The same setting with other names and the same weights."""
+    return ",".join(rename(part.name) + (f":{part.weight:.12g}" if part.weight != 1 else "") for part in parts(spec))
 
 
 def _absolute(name: str, folder: Path) -> str:

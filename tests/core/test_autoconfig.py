@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +136,17 @@ def test_the_time_of_a_run_grows_with_its_steps_and_is_told_with_its_basis(model
 def test_a_model_of_unknown_size_is_not_guessed() -> None:
     with pytest.raises(ModelError, match="How large"):
         estimate.for_plan(plan("someone/unknown", max_steps=1))
+
+
+def test_what_is_piped_in_is_kept_for_the_run(
+    monkeypatch: pytest.MonkeyPatch, model_folder: Callable[..., Path]
+) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in tiny.ROWS)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    planned = autoconfig.plan(build({"model": str(model_folder()), "data": "-:0.5"}))
+    kept, _, weight = planned.config.data.rpartition(":")
+    assert (Path(kept).read_text(), weight) == (lines, "0.5")
+    assert len(planned.dataset) == len(tiny.ROWS) // 2
+    again = autoconfig.plan(planned.config)
+    assert again.dataset.fingerprint == planned.dataset.fingerprint
+    assert again.dataset.rows[0].origin.startswith("standard input, line ")

@@ -62,6 +62,22 @@ def gather(spec: str) -> list[Source]:
     return found
 
 
+def lasting(spec: str) -> str:
+    """The setting `data` with the file where it is kept in place of what can be read but once (standard input, a pipe).
+
+    A run that was started with a pipe can so be gone on with.
+    """
+    return dataspec.renamed(spec, _lasting)
+
+
+def _lasting(name: str) -> str:
+    if name == dataspec.STDIN:
+        return str(_standard_input(sys.stdin))
+    if _is(Path(name).is_fifo):
+        return str(_kept_pipe(Path(name)))
+    return name
+
+
 def _of(part: Part) -> list[Source]:
     name = part.name
     if name.startswith("sample:"):
@@ -69,11 +85,10 @@ def _of(part: Part) -> list[Source]:
     if name == dataspec.STDIN:
         return [Source(_standard_input(sys.stdin), "standard input")]
     path = Path(name).expanduser()
-    if _is(path.is_fifo):  # what a shell makes of <(zcat rows.gz)
-        with path.open("rb") as pipe:
-            return [Source(_kept(pipe), name)]
+    if _is(path.is_fifo):
+        return [Source(_kept_pipe(path), name)]
     if _is(path.is_file):
-        return [Source(path.absolute(), path.name)]
+        return [Source(path.absolute(), "standard input" if path.parent == _kept_dir() else path.name)]
     if _is(path.is_dir):
         return _folder(path.absolute(), name)
     if dataspec.is_glob(name):
@@ -115,9 +130,19 @@ def _standard_input(stdin: TextIO | None) -> Path:
     return _kept(stdin.buffer)
 
 
+def _kept_dir() -> Path:
+    return files.cache_dir() / "stdin"
+
+
+def _kept_pipe(path: Path) -> Path:
+    """What a named pipe gives; a shell makes one of <(zcat rows.gz)."""
+    with path.open("rb") as pipe:
+        return _kept(pipe)
+
+
 def _kept(stream: IO[bytes]) -> Path:
     """What a stream gives, in the cache under its content, so that it can be read again and resumed from."""
-    folder = files.cache_dir() / "stdin"
+    folder = _kept_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         shutil.copyfileobj(stream, file)

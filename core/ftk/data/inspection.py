@@ -56,7 +56,7 @@ class Inspection:
         }
 
 
-def inspect(
+def inspect_dataset(
     spec: Any,
     tokenizer: Any = None,
     settings: Settings | None = None,
