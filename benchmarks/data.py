@@ -76,7 +76,7 @@ def _run(name: str, file: Path, model: str, cache: Path, rows: int) -> dict[str,
         "TOKENIZERS_PARALLELISM": "true",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     figures = json.loads(done.stdout.splitlines()[-1])
     figures = {
         "contestant": name,
@@ -91,6 +91,7 @@ def _run(name: str, file: Path, model: str, cache: Path, rows: int) -> dict[str,
 def _ftk(file: str, model: str) -> dict[str, Any]:
     from ftk import load_dataset
     from ftk.data import tokens
+    from ftk.data.batches import targets_of
     from ftk.data.encoding import Shape
     from ftk.models.tokenizers import find_tokenizer
 
@@ -99,7 +100,7 @@ def _ftk(file: str, model: str) -> dict[str, Any]:
     dataset = load_dataset(file)
     read = time.perf_counter() - begin
     (encoded,) = tokens.tokenised([dataset.rows], tokenizer, Shape(LENGTH))
-    return _figures(begin, read, encoded.tokens, encoded.targets)
+    return _figures(begin, read, encoded.tokens, targets_of(encoded.examples))
 
 
 def _map(file: str, model: str) -> dict[str, Any]:
