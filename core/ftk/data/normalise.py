@@ -120,7 +120,7 @@ class _Cells:
 
     def said(self, part: str, role: str) -> list[Message]:
         """The turns of a part, which may be one text."""
-        return self.turns(part) if isinstance(self.value(part), list) else [{"role": role, "content": self.text(part)}]
+        return self.turns(part) if _are_turns(self.value(part)) else [{"role": role, "content": self.text(part)}]
 
     def with_system(self, turns: list[Message]) -> list[Message]:
         """The turns behind the system's column, unless they begin with a system turn themselves."""
@@ -135,6 +135,10 @@ def parsed(value: Any) -> Any:
     return as_list(value) or value if isinstance(value, str) else value
 
 
+def _are_turns(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(turn, Mapping) for turn in value)
+
+
 def _found(value: Any) -> str:
     return "an empty list" if value == [] else kind_of(value)
 
@@ -144,7 +148,7 @@ Made = tuple[Row, tuple[str, ...]]
 
 def _pair(cells: _Cells) -> Made:
     prompt, response = cells.value("prompt"), cells.value("response")
-    if isinstance(prompt, list) or isinstance(response, list):
+    if _are_turns(prompt) or _are_turns(response):
         return _conversation(
             cells.with_system([*cells.said("prompt", "user"), *cells.said("response", "assistant")]), cells
         )
