@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -37,6 +38,7 @@ def signature(text: str) -> Any:
     return ((values[:, None] * factors[None, :] + terms[None, :]) % _PRIME).min(axis=0)
 
 
+@cache
 def _coefficients() -> tuple[Any, Any]:
     import numpy as np
 
