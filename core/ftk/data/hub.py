@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def _files(hub: HubId, revision: str) -> list[_Found]:
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # warns of every README without a head
     try:
         builder = datasets.load_dataset_builder(hub.id, name=hub.config, revision=revision)
     except ValueError as error:

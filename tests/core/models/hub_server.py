@@ -1,4 +1,4 @@
-"""A local server that plays the Hub: the four requests that huggingface_hub makes to look up and fetch a model."""
+"""A local server that plays the Hub: the requests that its clients make to look up and fetch models and data sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -59,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_POST(self) -> None:
+        self._answer(body=True)
+
     def do_HEAD(self) -> None:
         self._answer(body=False)
 
@@ -68,8 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, {name.lower(): value for name, value in self.headers.items()}))
-        parts = path.strip("/").split("/")
-        is_api = parts[:2] == ["api", "models"]
+        parts = path.removeprefix("/datasets").strip("/").split("/")  # a data set's files lie one level deeper
+        is_api = parts[:2] in (["api", "models"], ["api", "datasets"])
         owner_and_name = "/".join(parts[2:4] if is_api else parts[:2])
         repository = self.hub.repositories.get(owner_and_name)
         if repository is None:
@@ -77,7 +80,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif is_api and repository.info_error:
             self._refuse(*repository.info_error)
         elif is_api and parts[4:5] == ["tree"]:
-            self._json([_entry(name, content) for name, content in repository.files.items()])
+            below = "/".join(parts[6:])
+            self._json(_tree(repository, below, recursive="recursive=True" in self.path))
+        elif is_api and parts[4:5] == ["paths-info"]:
+            asked = parse_qs(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()).get("paths", [])
+            self._json([entry for entry in _tree(repository, "", recursive=True) if entry["path"] in asked])
         elif is_api and repository.page is not None:
             self._send(200, repository.page, {"Content-Type": "text/html"})
         elif is_api:
@@ -112,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
 
@@ -128,6 +135,20 @@ def _info(name: str, repository: Repository) -> dict[str, object]:
     if repository.weights is not None:
         info["safetensors"] = {"parameters": {"F32": repository.weights}, "total": repository.weights}
     return info
+
+
+def _tree(repository: Repository, below: str, *, recursive: bool) -> list[dict[str, object]]:
+    """The files and folders below a folder, as the Hub lists them."""
+    inside = {
+        name: content for name, content in repository.files.items() if name.startswith(f"{below}/" if below else "")
+    }
+    folders = {
+        str(parent) for name in inside for parent in PurePosixPath(name).parents if str(parent) not in (".", below)
+    }
+    found = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in sorted(folders)]
+    found += [_entry(name, content) for name, content in inside.items()]
+    depth = below.count("/") + 1 if below else 0
+    return [entry for entry in found if recursive or str(entry["path"]).count("/") == depth]
 
 
 def _entry(name: str, content: bytes) -> dict[str, object]:
