@@ -65,7 +65,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)  # --help needs no schema
 
 
 class ModelSettings(_Settings):
