@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from itertools import product
+from types import ModuleType
 
 import pytest
 
@@ -66,3 +69,52 @@ def test_code_runs_and_prints_what_its_comments_say(row: Row) -> None:
     done = subprocess.run([sys.executable, "-"], input=blocks[0], capture_output=True, text=True, check=False)
     promised = [match[1] for line in blocks[0].splitlines() if (match := re.search(r"(?:^|\s)# (.+)$", line))]
     assert (done.stdout + done.stderr).splitlines() == promised
+
+
+@pytest.mark.parametrize("row", rows("code"), ids=lambda row: row.prompt[:40])
+def test_code_does_what_its_own_assertions_say(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = BLOCK.findall(row.response)
+    tree = ast.parse(block)
+    assert sum(isinstance(node, ast.Assert) for node in tree.body) >= 3
+    made = next(node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    assert ast.get_docstring(made)
+    assert "\n\n**Cost:** " in row.response
+    module = ModuleType("sample")
+    monkeypatch.setitem(sys.modules, "sample", module)  # where dataclasses look for their annotations
+    exec(compile(block, "sample", "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("row", rows("summarize"), ids=lambda row: row.response[14:54])
+def test_a_summary_is_short_and_has_no_number_that_its_text_has_not(row: Row) -> None:
+    first, *points = row.response.split("\n")
+    assert re.fullmatch(r"\*\*In short:\*\* [^\n]+\.", first)
+    assert points[0] == ""
+    assert len(points) == 4
+    assert all(re.fullmatch(r"- .+\.", point) for point in points[1:])
+    assert len(row.response) < len(row.prompt) / 2
+    assert set(re.findall(r"\d[\d.,]*\d|\d", row.response)) <= set(re.findall(r"\d[\d.,]*\d|\d", row.prompt))
+
+
+@pytest.mark.parametrize("row", rows("translate"), ids=lambda row: row.prompt[:40])
+def test_a_translation_has_the_length_of_its_text_and_other_words(row: Row) -> None:
+    _, text = row.prompt.split("\n\n")
+    assert 0.5 < len(row.response) / len(text) < 2
+    assert len(set(_words(text)) & set(_words(row.response))) <= 2
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _triples(text: str) -> set[tuple[str, ...]]:
+    words = _words(text)
+    return set(zip(words, words[1:], words[2:], strict=False))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_nothing_held_out_is_nearly_a_row_to_train_on(name: str) -> None:
+    data = load_sample_dataset(name)
+    for row, other in product(data.rows, data.held_out):
+        for mine, theirs in ((row.prompt, other.prompt), (row.response, other.response)):
+            one, two = _triples(mine), _triples(theirs)
+            assert len(one & two) <= 0.4 * len(one | two), (mine, theirs)
