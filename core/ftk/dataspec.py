@@ -48,7 +48,7 @@ def parts(spec: str) -> tuple[Part, ...]:
         UsageError: a part is empty, or its weight is out of range.
 
     """
-    if _exists(spec):
+    if spec and _exists(spec):  # an empty path is the working folder
         return (Part(spec),)
     return tuple(_part(text.strip(), spec) for text in _split(spec))
 
@@ -72,9 +72,17 @@ def _part(text: str, spec: str) -> Part:
 
 def _exists(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
+        return expanded(text).exists()
     except (OSError, ValueError):  # too long, or a null character: no path at all
         return False
+
+
+def expanded(name: str) -> Path:
+    """A path with the home folder in place of ``~``; a name that begins so but is nobody's stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def hub_id(name: str) -> HubId | None:
@@ -110,7 +118,7 @@ def renamed(spec: str, rename: Callable[[str], str]) -> str:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name == STDIN or name.startswith("sample:"):
         return name
     there = folder / path

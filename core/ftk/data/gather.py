@@ -84,7 +84,7 @@ def _of(part: Part) -> list[Source]:
         return _sample(name.removeprefix("sample:"))
     if name == dataspec.STDIN:
         return [Source(_standard_input(sys.stdin), "standard input")]
-    path = Path(name).expanduser()
+    path = dataspec.expanded(name)
     if _is(path.is_fifo):
         return [Source(_kept_pipe(path), name)]
     if _is(path.is_file):

@@ -57,7 +57,8 @@ def contents(rows: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_come_back_as_they_were(layout: Layout, ending: str) -> None:
     kept = HOLDS[layout]
-    for order in (kept, kept[::-1], kept * 500):  # the first row alone must not decide what is kept
+    many = [kept * 300] if ending in (".parquet", ".arrow") else []  # written in portions of 1 000
+    for order in (kept, kept[::-1], *many):  # the first row alone must not decide what is kept
         path = Path(f"rows{len(order)}{ending}")
         assert write(order, path, layout, overwrite=True) == len(order)
         assert contents(load_dataset(str(path)).rows) == contents(order)

@@ -64,7 +64,7 @@ def _best(text: str, whole: bool) -> tuple[Dialect, float]:
     delimiters = [char for char in (*_DELIMITERS, *others) if char in header]
     candidates = [
         Dialect(delimiter, quote, escape, _spaced(header, delimiter))
-        for quote in ('"', "'")
+        for quote in (("'", '"') if header.startswith("'") else ('"', "'"))
         for escape in (None, "\\")
         for delimiter in delimiters
         if (quote == '"' or _opens_cells(text, quote, delimiter)) and (not escape or "\\" in text)
