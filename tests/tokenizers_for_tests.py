@@ -72,9 +72,15 @@ def _characters() -> Any:
 
 
 @cache
+def _trained(kind: str) -> str:
+    build = {"unigram": _unigram, "characters": _characters}.get(kind, lambda: _sentencepiece(kind))
+    return str(build().to_str())
+
+
+@cache
 def tokenizer(kind: str, template: str) -> Any:
     """A tokenizer of a kind with the template of a family, or with a fallback (and then without a chat's tokens)."""
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     from ftk.data import templates
@@ -82,8 +88,8 @@ def tokenizer(kind: str, template: str) -> Any:
     if kind == "bytes":
         made = tiny.tokenizer(chat=False)
     else:
-        build = {"unigram": _unigram, "characters": _characters}.get(kind, lambda: _sentencepiece(kind))
-        made = PreTrainedTokenizerFast(tokenizer_object=build(), eos_token="<|endoftext|>", unk_token="<unk>")
+        base = Tokenizer.from_str(_trained(kind))
+        made = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|endoftext|>", unk_token="<unk>")
     if template in templates.TEMPLATES:
         templates.choose(made, template)  # type: ignore[arg-type]
         return made

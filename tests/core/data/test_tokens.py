@@ -249,8 +249,9 @@ def test_a_raw_text_is_read_in_windows_that_lose_nothing(kind: str, text: str, l
         assert not window.supervised[0]
 
 
-@pytest.mark.parametrize("template", ["alpaca", "chatml", "plain", "auto"])
-@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize(
+    ("template", "chat"), [("auto", True), ("chatml", True), ("auto", False), ("plain", False), ("chatml", False)]
+)
 def test_an_adapter_is_saved_with_the_template_that_it_was_trained_with(
     template: Any, chat: bool, tmp_path: Path
 ) -> None:
