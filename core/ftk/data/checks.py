@@ -196,6 +196,9 @@ def _reading(dataset: Dataset, skip_bad: int) -> Iterator[Finding]:
             "leaves them out" if tolerated else "refuses to train",
             "mend them" if tolerated else f"mend them, or leave them out: --skip-bad {info.faults}",
         )
+    if info.unused:
+        names = ", ".join(info.unused[:FIRST])
+        yield Finding("unused", "note", len(info.unused), f"not read, as another part is held out already: {names}")
     for setting, count in dataset.left_out.items():
         yield Finding("left-out", "note", count, f"left out, as {setting} asks: {count_of(count)}")
     for source in info.sources:

@@ -190,13 +190,16 @@ class _Wanted:
     skip_bad: int
 
 
-def _store_of_files(sources: list[Source], wanted: _Wanted, progress: Progress | None) -> Store:
-    key = [FORMAT, wanted.columns, [[s.name, s.held_out, s.weight, _content(s)] for s in sources]]
+def _store_of_files(gathered: list[Source], wanted: _Wanted, progress: Progress | None) -> Store:
+    sources = [source for source in gathered if not source.unused]
+    unused = [source.name for source in gathered if source.unused]
+    key = [FORMAT, wanted.columns, unused, [[s.name, s.held_out, s.weight, _content(s)] for s in sources]]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
     def build(folder: Path) -> None:
         writer = Writer(str(folder / "rows.arrow"))
         info = _read_files(sources, wanted, writer, progress)
+        info.unused = unused
         info.fingerprint = writer.close()
         (folder / "info.json").write_text(info.to_json(), encoding="utf-8")
 

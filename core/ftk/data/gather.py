@@ -38,12 +38,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a data set: how it is called in messages, whether it is held out, and the weight of its rows."""
+    """A file of a data set: how it is called in messages, whether it is held out, and the weight of its rows.
+
+    `unused` is a held-out part that is not read, because there is a better one.
+    """
 
     path: Path
     name: str
     held_out: bool = False
     weight: float = 1.0
+    unused: bool = False
 
 
 def gather(spec: str) -> list[Source]:
@@ -183,17 +187,23 @@ def _braces(pattern: str) -> Iterator[str]:
 
 def _sources(found: list[Path], names: list[str]) -> list[Source]:
     """Files with those of them held out that are called so; a folder's name counts where it tells files apart."""
-    by_folder = [held_out_by_name(entry) or entry.parent.name.lower() in HELD_OUT_NAMES for entry in found]
-    if all(by_folder):
-        by_folder = [held_out_by_name(entry) for entry in found]
-    return [Source(entry, name, aside) for entry, name, aside in zip(found, names, by_folder, strict=True)]
+    parts = [held_out_part(entry) for entry in found]
+    by_folder = [part or _known_part({entry.parent.name.lower()}) for entry, part in zip(found, parts, strict=True)]
+    if not all(by_folder):
+        parts = by_folder
+    called = dict(zip(found, parts, strict=True))
+    made = [Source(entry, name, bool(part)) for (entry, part), name in zip(called.items(), names, strict=True)]
+    return choose_held_out(made, lambda source: called[source.path] or "")
 
 
-def held_out_by_name(path: Path) -> bool:
-    """Whether a file's name says that it is a held-out part: ``validation.jsonl``, ``test-00000-of-00001.parquet``."""
+def held_out_part(path: Path) -> str | None:
+    """The held-out part that a file's name says it is: ``validation.jsonl``, ``test-00000-of-00001.parquet``."""
     stem, *others = path.name.lower().split(".")
-    words = {stem, stem.split("-", 1)[0], stem.rsplit("_", 1)[-1], *others[:-1]}
-    return bool(words & set(HELD_OUT_NAMES))
+    return _known_part({stem, stem.split("-", 1)[0], stem.rsplit("_", 1)[-1], *others[:-1]})
+
+
+def _known_part(words: set[str]) -> str | None:
+    return next((name for name in HELD_OUT_NAMES if name in words), None)
 
 
 def _folder(path: Path, name: str) -> list[Source]:
@@ -232,11 +242,15 @@ def _saved(path: Path) -> list[Source]:
 
 
 def choose_held_out(found: list[Source], part_of: Callable[[Source], str]) -> list[Source]:
-    """Of several held-out parts keep the best by name: a test split stays unseen where there is a validation split."""
-    names = [name for name in HELD_OUT_NAMES if any(s.held_out and part_of(s).lower() == name for s in found)]
-    if not any(not source.held_out for source in found):
+    """Of several held-out parts use the best by name: a test split stays unseen where there is a validation split."""
+    if all(source.held_out for source in found):
         return [replace(source, held_out=False) for source in found]
-    return [source for source in found if not source.held_out or part_of(source).lower() == names[0]]
+    best = min((_rank(part_of(source)) for source in found if source.held_out), default=0)
+    return [replace(source, unused=source.held_out and _rank(part_of(source)) > best) for source in found]
+
+
+def _rank(part: str) -> int:
+    return HELD_OUT_NAMES.index(part.lower())
 
 
 def _missing(path: Path, name: str) -> DataError:

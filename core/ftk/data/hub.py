@@ -44,7 +44,7 @@ def fetch(hub: HubId) -> list[Source]:
         raise DataError(f"The data set {hub.id} could not be found. {hub_api.endpoint()}: {reason}.", hint=hint)
     found = _chosen(hub, _files(hub, str(answer.sha)))
     sources = choose_held_out([_source(hub, *item) for item in found], lambda source: source.name.split("/")[-2])
-    ready = [replace(source, path=_download(hub, source)) for source in sources]
+    ready = [source if source.unused else replace(source, path=_download(hub, source)) for source in sources]
     _remember(hub, ready)
     return ready
 
@@ -108,7 +108,7 @@ def _memory(hub: HubId) -> Path:
 
 
 def _remember(hub: HubId, sources: list[Source]) -> None:
-    values = [[str(source.path), source.name, source.held_out] for source in sources]
+    values = [[str(source.path), source.name, source.held_out, source.unused] for source in sources]
     files.write_atomic(_memory(hub), json.dumps(values))
 
 
@@ -116,7 +116,9 @@ def _remembered(hub: HubId) -> list[Source] | None:
     """What was fetched before, for days without the Hub."""
     try:
         values = json.loads(_memory(hub).read_text(encoding="utf-8"))
-        sources = [Source(Path(path), str(name), bool(held_out)) for path, name, held_out in values]
+        sources = [
+            Source(Path(path), str(name), bool(held_out), unused=unused) for path, name, held_out, unused in values
+        ]
     except (OSError, ValueError):
         return None
-    return sources if all(source.path.is_file() for source in sources) else None
+    return sources if all(source.unused or source.path.is_file() for source in sources) else None

@@ -78,6 +78,10 @@ class _Opened:
         return normalise.to_row(record.value, self.reading, origin)[0]
 
 
+def _used(spec: str) -> list[Source]:
+    return [source for source in gather.gather(spec) if not source.unused]
+
+
 def browse(spec: str, columns: str | None = None) -> Iterator[Browsed]:
     """The rows of a data set in the order of its files, each read when it is asked for.
 
@@ -90,7 +94,7 @@ def browse(spec: str, columns: str | None = None) -> Iterator[Browsed]:
 
     """
     number = 0
-    for source in gather.gather(spec):
+    for source in _used(spec):
         for item in _Opened(source, columns).rows():
             number += 1
             yield Browsed(number, item.line, item.row, item.fault, item.held_out)
@@ -133,7 +137,7 @@ def preview(spec: str, *, columns: str | None = None, count: int = 50) -> Previe
 
     """
     sources, rows, faults = [], [], []
-    for source in gather.gather(spec):
+    for source in _used(spec):
         opened = _Opened(source, columns, beginning=True)
         sources.append(opened.info())
         for item in islice(opened.rows(), count):

@@ -17,7 +17,7 @@ from ..errors import DataError
 from . import rows as rows_module
 from .rows import Row
 
-FORMAT = 4
+FORMAT = 5
 """Part of every cache key: raised when what is written changes."""
 _BATCH = 1000
 FAULTS_KEPT = 200
@@ -41,13 +41,17 @@ class SourceInfo:
 
 @dataclass
 class StoreInfo:
-    """What a store holds besides its rows: sources, faults (the first ones in words), notes by their code."""
+    """What a store holds besides its rows: sources, faults (the first ones in words), notes by their code.
+
+    `unused` names the held-out parts that were not read, because there is a better one.
+    """
 
     sources: list[SourceInfo] = field(default_factory=list)
     faults: int = 0
     fault_messages: list[list[str]] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     noted: dict[str, list[str]] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
     fingerprint: str = ""
 
     def to_json(self) -> str:

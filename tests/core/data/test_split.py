@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftk import load_dataset
+from ftk.data import checks
 from ftk.data.dataset import Dataset, Rows
 from ftk.data.split import first_rows, split, unique_rows
 from ftk.errors import DataError
@@ -127,3 +128,16 @@ def test_duplicates_are_dropped_and_rows_counted_as_asked() -> None:
     assert [row.prompt for row in unique_rows(rows, "drop").rows] == [f"q {number}" for number in range(5)]
     assert len(first_rows(rows, 3)) == 3
     assert len(first_rows(rows, None)) == len(first_rows(rows, 99)) == 10
+
+
+def test_a_test_split_stays_unseen_where_there_is_a_validation_split() -> None:
+    Path("set").mkdir()
+    for number, name in enumerate(("train", "validation", "test")):
+        put(f"set/{name}.jsonl", [{"prompt": f"{name} {number}", "response": "r"}])
+    data = load_dataset("set")
+    assert [row.prompt for row in data.rows] == ["train 0"]
+    assert [row.prompt for row in data.held_out] == ["validation 1"]
+    (note,) = [finding for finding in checks.check(data) if finding.code == "unused"]
+    assert "test.jsonl" in note.message
+    Path("set/validation.jsonl").unlink()
+    assert [row.prompt for row in load_dataset("set").held_out] == ["test 2"]
