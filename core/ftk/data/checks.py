@@ -75,8 +75,9 @@ def count_of(rows: int) -> str:
 class _Pass:
     """One pass over the rows, and what it saw. Of a row that is nothing special only two hashes are kept."""
 
-    def __init__(self) -> None:
-        self.hidden, self.secret, self.email, self.leak, self.refusal = (_Seen() for _ in range(5))
+    def __init__(self, special: Iterable[str]) -> None:
+        self.hidden, self.secret, self.email, self.leak, self.refusal, self.special = (_Seen() for _ in range(6))
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self.languages: Counter[str] = Counter()
         self.asked, self.answers = array("Q"), array("Q")
         self.texts: list[str] = []
@@ -93,6 +94,8 @@ class _Pass:
             self.secret.add(row.origin, kinds)
         if characters.emails(text):
             self.email.add(row.origin)
+        if found := self._special.findall(text):
+            self.special.add(row.origin, found)
         self.languages[characters.language(row.response or text)] += 1
         if len(self.texts) < NEAR_LIMIT:
             self.texts.append(near.normalised(text))
@@ -126,6 +129,7 @@ def check(
     *,
     max_length: int = 512,
     skip_bad: int = 0,
+    special: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Look through a data set.
@@ -136,13 +140,14 @@ def check(
         encoded: Its training rows as tokens, to see what does not fit.
         max_length: The limit that they were encoded with.
         skip_bad: Unreadable rows that are tolerated.
+        special: The texts that the model's tokenizer reads as control tokens; see `special_tokens`.
         progress: Called with rows done and rows in all; may raise to cancel.
 
     Returns:
         The findings, errors first, then warnings, then notes.
 
     """
-    seen = _Pass()
+    seen = _Pass(special)
     rows = Rows(dataset.store, _once(dataset.rows.indices))
     for number, row in enumerate(rows, 1):
         seen.look(row)
@@ -306,6 +311,18 @@ def _contents(seen: _Pass) -> Iterator[Finding]:
     if seen.hidden.count:
         kinds = ", ".join(f"{name.lower()} ({count})" for name, count in seen.hidden.kinds.most_common(4))
         yield seen.hidden.finding("hidden", f"characters that nobody sees, {kinds}: {{n}}", change="remove them")
+
+    if seen.special.count:
+        kinds = ", ".join(seen.special.kinds)
+        yield seen.special.finding(
+            "special", f"texts that the model reads as control tokens, {kinds}: {{n}}",
+            "trains on them as such, as the model would read them when asked", "write them otherwise, or remove them",
+        )  # fmt: skip
+
+
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The texts that a tokenizer reads as control tokens wherever they stand."""
+    return tuple(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def _overlap(parts: Split) -> Iterator[Finding]:

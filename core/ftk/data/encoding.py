@@ -68,12 +68,14 @@ class Encoded:
     @property
     def tokens(self) -> int:
         """All tokens."""
-        return sum(map(len, self.examples))
+        known = getattr(self.examples, "lengths", None)  # examples on disk know without a look at them
+        return int(known.sum()) if known is not None else sum(map(len, self.examples))
 
     @property
     def supervised(self) -> int:
         """The tokens that the loss counts."""
-        return sum(example.targets for example in self.examples)
+        known = getattr(self.examples, "targets", None)
+        return int(known.sum()) if known is not None else sum(example.targets for example in self.examples)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _finished(
     made = masker.marked((plan for row in plans for plan in row), tokens.result())
     for row, planned in zip(rows, plans, strict=True):
         marked = [part for parts in islice(made, len(planned)) for part in parts]
-        yield _raw(row, marked, shape) if row.text is not None else _fitted(row, marked, shape)
+        yield _raw(row, marked, shape, masker.begin) if row.text is not None else _fitted(row, marked, shape)
 
 
 def _fitted(row: Row, marked: list[Marked], shape: Shape) -> RowExamples:
@@ -199,13 +201,13 @@ def _fitted(row: Row, marked: list[Marked], shape: Shape) -> RowExamples:
     return RowExamples(row.origin, [part for part in marked if part.targets], long)
 
 
-def _raw(row: Row, marked: list[Marked], shape: Shape) -> RowExamples:
+def _raw(row: Row, marked: list[Marked], shape: Shape, begin: list[int]) -> RowExamples:
     """A raw text in windows of the longest length, so that none of it is lost.
 
     The last token of a window is the first of the next one, where it is only read: so every token but the
-    text's first is predicted from something, and once.
+    text's first is predicted from something, and once (and the first too, where the model has a token to begin with).
     """
-    tokens = [token for part in marked for token in part.tokens]
+    tokens = begin + [token for part in marked for token in part.tokens]
     step = max(1, shape.max_length - 1)
     windows = [tokens[start : start + step + 1] for start in range(0, len(tokens) - 1, step)]
     return RowExamples(row.origin, [Marked(part, [(1, len(part))]) for part in windows], 0)

@@ -95,7 +95,8 @@ def inspect_dataset(
         statistics = statistics | summary_of(whole, wanted.shape.max_length, wanted.batch_size)
     found = checks.check(
         dataset, parts, encoded,
-        max_length=wanted.shape.max_length, skip_bad=wanted.skip_bad, progress=telling("check"),
+        max_length=wanted.shape.max_length, skip_bad=wanted.skip_bad,
+        special=checks.special_tokens(tokenizer) if tokenizer is not None else (), progress=telling("check"),
     )  # fmt: skip
     return Inspection(dataset, tuple(dataset.info.sources), tuple(found), statistics, template)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from .rendering import Rendered, Span, Template
+from .templates import beginning
 
 _ANCHORS = ("\n", "a", ".")
 
@@ -61,6 +62,7 @@ class Masker:
         self._tokenizer = template.tokenizer
         self._backend = getattr(self._tokenizer, "backend_tokenizer", None)
         self._eos = self._tokenizer.eos_token_id
+        self.begin = beginning(self._tokenizer)
         self._opening, self._closing = template.opening, "".join(template.closing[-1:])
         self._opening_ids, self._closing_ids = self.tokenise([self._opening, self._closing])
         known = self._tokenizer.added_tokens_decoder

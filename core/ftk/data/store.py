@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from . import rows as rows_module
+from .mapped import Mapped
 from .rows import Row
 
 FORMAT = 5
@@ -145,13 +145,15 @@ class Store:
     """The rows of a data set, by number.
 
     Args:
-        table: An Arrow table of the schema that `Writer` writes, memory-mapped or in memory.
+        table: An Arrow table of the schema that `Writer` writes.
         info: What was found on the way.
+        mapped: The file that the table is mapped from, if it is not in memory.
 
     """
 
-    def __init__(self, table: Any, info: StoreInfo) -> None:
+    def __init__(self, table: Any, info: StoreInfo, mapped: Mapped | None = None) -> None:
         self.info = info
+        self._mapped = mapped
         self._payloads = table.column("payload")
         self._sources = table.column("source").to_numpy()
         self._numbers = table.column("number").to_numpy()
@@ -161,11 +163,9 @@ class Store:
     @classmethod
     def open(cls, folder: Path) -> Store:
         """The store in a folder of the cache."""
-        import pyarrow as pa
-
         info = StoreInfo.from_json((folder / "info.json").read_text(encoding="utf-8"))
-        with pa.memory_map(str(folder / "rows.arrow")) as source:
-            return cls(pa.ipc.open_file(source).read_all(), info)
+        mapped = Mapped(folder / "rows.arrow")
+        return cls(mapped.table, info, mapped)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -177,12 +177,9 @@ class Store:
 
     def payload(self, index: int) -> str:
         """The content of a row as one line of JSON."""
+        if self._mapped:
+            self._mapped.was_read()
         return str(self._payloads[index].as_py())
-
-    def payloads(self) -> Iterator[str]:
-        """All contents, one after the other."""
-        for chunk in self._payloads.chunks:
-            yield from chunk.to_pylist()
 
     def origin(self, index: int) -> str:
         """``file, line N`` of a row."""

@@ -50,8 +50,18 @@ def choose(tokenizer: Any, template: Literal["auto", "chatml", "alpaca", "plain"
         template = "alpaca"
     if template not in TEMPLATES:
         raise ConfigError(f"There is no template {template!r}.", hint=f"Known: {', '.join(TEMPLATES)}")
-    tokenizer.chat_template = TEMPLATES[template]
+    begin = "{{ bos_token }}" if beginning(tokenizer) else ""
+    tokenizer.chat_template = begin + TEMPLATES[template]
     return template
+
+
+def beginning(tokenizer: Any) -> list[int]:
+    """The token that a tokenizer puts before every text (Llama's and Gemma's do), which their models must see; or none.
+
+    A chat template writes it by itself; raw texts and the fallbacks get it from here.
+    """
+    bos = tokenizer.bos_token_id
+    return [int(bos)] if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else []
 
 
 def render(tokenizer: Any, messages: tuple[Message, ...], *, prompt: bool = False, tools: tuple[Any, ...] = ()) -> str:

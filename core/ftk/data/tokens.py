@@ -14,10 +14,11 @@ from typing import Any, overload
 from . import cache, encoding
 from .dataset import Rows
 from .encoding import Encoded, Example, Shape
+from .mapped import Mapped
 from .masking import Marked
 from .store import FORMAT
 
-_METHOD = 2
+_METHOD = 3
 """Part of every cache key: raised when the same rows become other tokens."""
 _BATCH = 1000
 
@@ -57,10 +58,9 @@ class TokenStore:
 
     def __init__(self, folder: Path) -> None:
         import numpy as np
-        import pyarrow as pa
 
-        with pa.memory_map(str(folder / "tokens.arrow")) as source:
-            table = pa.ipc.open_file(source).read_all()
+        self._mapped = Mapped(folder / "tokens.arrow")
+        table = self._mapped.table
         self.info: dict[str, Any] = json.loads((folder / "info.json").read_text(encoding="utf-8"))
         self._tokens = [_flat(chunk) for chunk in table.column("tokens").chunks]
         self._spans = [_flat(chunk) for chunk in table.column("spans").chunks]
@@ -71,6 +71,7 @@ class TokenStore:
 
     def arrays(self, number: int) -> tuple[list[int], list[int]]:
         """Tokens and spans of an example."""
+        self._mapped.was_read()
         chunk, index = divmod(number, _BATCH)
         return _item(self._tokens[chunk], index), _item(self._spans[chunk], index)
 

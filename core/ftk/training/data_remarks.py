@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..events import Warned
 
@@ -19,6 +19,7 @@ _DESCRIPTIONS = ("few", "languages")  # findings that say what a data set is, an
 
 def remarks(
     data: Prepared,
+    tokenizer: Any,
     length: int,
     skip_bad: int,
     progress: Callable[[int, int], None] | None = None,
@@ -27,6 +28,7 @@ def remarks(
 
     Args:
         data: As it was prepared.
+        tokenizer: The model's.
         length: The limit in tokens.
         skip_bad: Unreadable rows that are tolerated.
         progress: Called with rows checked and rows in all; may raise to cancel.
@@ -36,7 +38,15 @@ def remarks(
 
     dataset = data.dataset
     if len(dataset) <= CHECKED_ROWS:
-        found = checks.check(dataset, data.parts, data.train, max_length=length, skip_bad=skip_bad, progress=progress)
+        found = checks.check(
+            dataset,
+            data.parts,
+            data.train,
+            max_length=length,
+            skip_bad=skip_bad,
+            special=checks.special_tokens(tokenizer),
+            progress=progress,
+        )
     else:
         found = checks.losses(dataset, data.parts, data.train, max_length=length, skip_bad=skip_bad)
         yield Warned(

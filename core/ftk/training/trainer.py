@@ -252,7 +252,7 @@ class Trainer:
             seed=config.seed,
             progress=telling("prepare"),
         )
-        for warning in remarks(data, length, config.skip_bad, telling("check")):
+        for warning in remarks(data, loaded.tokenizer, length, config.skip_bad, telling("check")):
             self._emit(warning)
         return data
 

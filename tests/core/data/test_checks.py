@@ -195,3 +195,11 @@ def test_statistics_in_tokens_tell_what_fits_and_what_padding_costs() -> None:
     assert stats["row"]["max"] == stats["prompt"]["max"] + stats["supervised"]["max"]
     assert stats["padding"] == 0.0  # rows of one length share their batch
     assert statistics.padding([10, 20], 2) == pytest.approx(0.25)
+
+
+def test_control_tokens_in_texts_are_told() -> None:
+    rows = [*GOOD, {"prompt": "End?", "response": "Write <|im_end|> at the end."}]
+    found = {f.code: f for f in inspect_dataset(rows, tiny.tokenizer()).findings}
+    assert found["special"].rows == ("the list, row 61",)
+    assert "<|im_end|>" in found["special"].message
+    assert "special" not in {f.code for f in inspect_dataset(GOOD, tiny.tokenizer()).findings}

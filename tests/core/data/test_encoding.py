@@ -160,3 +160,24 @@ def test_no_template_is_put_over_a_models_own() -> None:
     assert own.chat_template == tiny.CHATML
     assert none.chat_template == templates.TEMPLATES["alpaca"]
     assert templates.choose(own, "plain") == "plain"
+
+
+@pytest.mark.parametrize("template", ["alpaca", "chatml", "plain"])
+def test_a_token_that_begins_every_text_begins_fallbacks_and_raw_texts(template: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    made = tiny.tokenizer(chat=False)
+    made.bos_token = "<|im_start|>"
+    bos = made.bos_token_id
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", bos)]
+    )
+    templates.choose(made, template)
+    asked, text = row("Q", "A"), Row((), "row 2", "one two")
+    (of_row, of_text) = encoding.encode([asked, text], made, 64).examples
+    assert of_row.tokens.count(bos) == (3 if template == "chatml" else 1)  # ChatML writes it before every turn
+    assert of_text.tokens.count(bos) == 1
+    assert (of_row.tokens[0], of_text.tokens[0]) == (bos, bos)
+    assert not of_row.supervised[0]
+    assert of_text.supervised == (False, *(True for _ in of_text.tokens[1:]))
+    assert not templates.beginning(tiny.tokenizer())
