@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from ftk.errors import EXIT_DONE, EXIT_FAILED, FtkError, UsageError, did_you_mea
 
 from .options import add_settings, settings_from
 from .parsing import Formatter, Parser, add_output
+from .text import shown
 
 _COMMANDS = {
     "data": "look at a data set, check, convert and split it: `ftk data inspect FILE`",
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_anything(as_json="--json" in arguments)
     try:
         if arguments and not arguments[0].startswith("-"):
             return _command(arguments[0], arguments[1:])
@@ -86,6 +89,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
 
 
+def _print_anything(*, as_json: bool) -> None:
+    """See that no text of data or of a model is too much for the terminal's encoding (ASCII, Latin-1).
+
+    What it cannot show becomes an escape; JSON is UTF-8 wherever it goes, as its readers expect.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", encoding="utf-8" if as_json else None)
+
+
 def entry() -> None:
     """The console script."""
     code = main()
@@ -97,9 +110,11 @@ def entry() -> None:
 
 
 def _complain(error: FtkError) -> None:
-    print(f"ftk: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"     {error.hint}", file=sys.stderr)
+    """Say what happened and what to do; both may hold text of data and of models."""
+    for begin, text in (("ftk: ", error.message), ("     ", error.hint)):
+        for line in shown(text or "").splitlines():
+            print(f"{begin}{line}", file=sys.stderr)
+            begin = "     "
 
 
 def _command(name: str, arguments: list[str]) -> int:

@@ -24,6 +24,7 @@ from ftk.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from .meter import meter, reading
 from .options import add_settings, settings_from
 from .parsing import Formatter, Parser, add_output
+from .text import counted
 
 if TYPE_CHECKING:
     from ftk.data.encoding import Shape
@@ -43,7 +44,9 @@ _SHOW_KEYS = ("columns", "max_length", "template", "train_on", "long_rows", "sys
 
 def main(arguments: Sequence[str]) -> int:
     """Run `ftk data ...`; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:  # said by the parser of the action, which knows its flags
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.model is not None:
         from .headless import quiet_libraries
 
@@ -65,13 +68,16 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.set_defaults(model=None)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help=argparse.SUPPRESS)
+    actions = parser.add_subparsers(
+        dest="action", prog="ftk data", metavar="ACTION", required=True, help=argparse.SUPPRESS
+    )
     made = {
         name: actions.add_parser(name, description=text, formatter_class=Formatter, allow_abbrev=False)
         for name, text in _ACTIONS.items()
     }
     for action in made.values():
         action.add_argument("source", metavar="SOURCE", help=_SOURCE)
+        action.set_defaults(parser=action)
         add_output(action)
     _looking(made)
     _writing(made)
@@ -259,7 +265,7 @@ def _split(options: argparse.Namespace) -> int:
     chosen = unique_rows(first_rows(dataset, config.max_rows), config.duplicates)
     parts = split(chosen, config.eval_fraction, seed=config.seed)
     if parts.overlap:
-        print(f"{parts.overlap} rows to train on are also held out, and were left out.", file=sys.stderr)
+        print(f"Left out, as also held out: {counted(parts.overlap, 'row')} to train on.", file=sys.stderr)
     files = [(Path(options.train).expanduser(), parts.train), (Path(options.held_out).expanduser(), parts.held_out)]
     return _write(files, options, dataset.info.faults)
 
@@ -267,18 +273,22 @@ def _split(options: argparse.Namespace) -> int:
 def _write(files: Sequence[tuple[Path, Any]], options: argparse.Namespace, faults: int) -> int:
     from ftk.data import writing
 
+    if len({path.absolute() for path, _ in files}) < len(files):
+        raise UsageError(f"{files[0][0]} is named twice; nothing was written.", hint="Give each part its own file.")
     taken = [path for path, _ in files if path.exists()]
     if taken and not options.overwrite:
         raise UsageError(f"{taken[0]} exists; nothing was written.", hint="Choose another name, or add --overwrite.")
     layout = options.to or writing.layout_for(row for _, rows in files for row in rows)
+    for path, rows in files:  # all of them before the first is written
+        writing.check(rows, path, layout)
     for path, rows in files:
         count = writing.write(rows, path, layout, overwrite=options.overwrite)
         if options.json:
             print(json.dumps({"path": str(path), "rows": count, "layout": layout}))
         else:
-            print(f"{path}: {count:,} rows as {layout}")
+            print(f"{path}: {counted(count, 'row')} as {layout}")
     if faults:
-        print(f"{faults} rows could not be read and were left out, as --skip-bad allows.", file=sys.stderr)
+        print(f"Left out, as --skip-bad allows: {counted(faults, 'row')} that cannot be read.", file=sys.stderr)
     return EXIT_DONE
 
 

@@ -18,7 +18,7 @@ from ftk.data.rows import Row
 from ftk.data.store import SourceInfo
 from ftk.data.view import View, Views
 
-from .text import bar, shown
+from .text import bar, counted, shown
 
 _MARKS = {"error": ("✗ error", "bold red"), "warning": ("! warning", "yellow"), "note": ("· note", "dim")}
 _LENGTHS = (("prompt", "prompts"), ("response", "answers"), ("row", "whole rows"))
@@ -34,11 +34,8 @@ def inspection(found: Inspection, model: str | None) -> None:
     for source in found.sources:
         _source(console, source)
     stats = found.statistics
-    sides = (
-        f": {stats['train_rows']:,} to train on, {stats['eval_rows']:,} to measure with" if "eval_rows" in stats else ""
-    )
-    say(console, f"{stats['rows'] + stats['held_out_rows']:,} rows with {stats['turns']:,} turns{sides}.")
-    _lengths(console, stats)
+    say(console, f"{_size(stats)}.")
+    _lengths(console, found)
     if model is None:
         say(console, "With --model NAME the lengths are in tokens, and you see what fits.", "dim")
     else:
@@ -49,18 +46,29 @@ def inspection(found: Inspection, model: str | None) -> None:
         _finding(console, finding)
     errors = sum(finding.severity == "error" for finding in found.findings)
     warnings = sum(finding.severity == "warning" for finding in found.findings)
-    say(console, f"{errors} errors, {warnings} warnings." if errors or warnings else "Nothing is wrong with it.")
+    found_any = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}."
+    say(console, found_any if errors or warnings else "Nothing is wrong with it.")
+
+
+def _size(stats: dict[str, Any]) -> str:
+    """How many rows there are, and what becomes of them."""
+    aside = f", and {counted(stats['held_out_rows'], 'row')} held out" if stats["held_out_rows"] else ""
+    sides = (
+        f": {stats['train_rows']:,} to train on, {stats['eval_rows']:,} to measure with" if "eval_rows" in stats else ""
+    )
+    return f"{counted(stats['rows'], 'row')} with {counted(stats['turns'], 'turn')}{aside}{sides}"
 
 
 def _source(console: Console, source: SourceInfo) -> None:
     said = f", {source.said}" if source.said else ""
     weight = f", weight {source.weight:g}" if source.weight != 1 else ""
-    say(console, f"{source.name}: {source.kind}{said}, {source.rows:,} rows{weight}", "bold")
+    say(console, f"{source.name}: {source.kind}{said}, {counted(source.rows, 'row')}{weight}", "bold")
     if source.reading:
         say(console, f"  read as {source.reading}")
 
 
-def _lengths(console: Console, stats: dict[str, Any]) -> None:
+def _lengths(console: Console, found: Inspection) -> None:
+    stats = found.statistics
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"length in {stats['unit']}")
     for heading in ("least", "5 %", "median", "95 %", "99 %", "most"):
@@ -76,8 +84,11 @@ def _lengths(console: Console, stats: dict[str, Any]) -> None:
             console,
             f"{stats['fits']:.1%} of the rows fit into {stats['max_length']:,} tokens; "
             f"{stats['supervised']['sum'] / max(1, stats['row']['sum']):.0%} of their tokens are learnt. Batches of "
-            f"{stats['batch_size']}: {stats['padding']:.0%} padding, {stats['steps_per_epoch']:,} steps an epoch.",
+            f"{stats['batch_size']}: {stats['padding']:.0%} padding, "
+            f"{counted(stats['steps_per_epoch'], 'step')} an epoch.",
         )
+    if "fits" in stats and any(source.reading_kind == "text" for source in found.sources):
+        say(console, "Longer raw texts are cut into windows of that length, and nothing of them is lost.")
 
 
 def histogram(console: Console, values: dict[str, list[int]], label: str, unit: str) -> None:
@@ -115,7 +126,11 @@ def preview(found: Preview) -> None:
             console.print(text, soft_wrap=True)
     for fault in found.faults:
         say(console, f"✗ {fault.message}", "bold red")
-    say(console, f"\nAbout {found.estimated_rows:,} rows in all. `ftk data inspect` reads and checks every one.", "dim")
+    say(
+        console,
+        f"\nAbout {counted(found.estimated_rows, 'row')} in all. `ftk data inspect` reads and checks every one.",
+        "dim",
+    )
 
 
 def row_lines(row: Row, number: str) -> Iterator[Text]:
@@ -153,9 +168,14 @@ def views(row: Row, found: Views, *, tokens: bool) -> None:
         if len(found.examples) > 1:
             say(console, f"\nexample {number} of {len(found.examples)}", "bold")
         console.print(_tokens(view) if tokens else _text(view), soft_wrap=not tokens)
-        say(console, f"{len(view.tokens)} tokens, of which {view.learnt} are learnt ({''.join(LEARNT)}).", "dim")
+        say(
+            console,
+            f"{counted(len(view.tokens), 'token')}, of which {view.learnt:,} are learnt ({''.join(LEARNT)}).",
+            "dim",
+        )
     if not found.examples:
-        say(console, "Nothing of this row is learnt: no token of an answer fits into the length.", "yellow")
+        why = "no token of an answer fits into the length, or every answer has the weight 0"
+        say(console, f"Nothing of this row is learnt: {why}.", "yellow")
     elif found.cut:
         say(console, f"{found.cut} of them cut at the length that --max-length allows.", "yellow")
 

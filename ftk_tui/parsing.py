@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import NoReturn
 
 from ftk.errors import UsageError, did_you_mean
+
+_CHOICE = re.compile(r"invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)$")
+"""How argparse says that a word is none of those that there are."""
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -27,6 +31,11 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(
                 f"Unknown argument {word!r}.{did_you_mean(word, known)}", hint=f"`{self.prog} --help` lists all."
             )
+        if choice := _CHOICE.search(message):
+            words = tuple(re.findall(r"'([^']*)'", choice["known"]))
+            message = f"{message[: choice.start()]}{choice['word']!r} is not one of {', '.join(words)}"
+            near = did_you_mean(choice["word"], words)
+            raise UsageError(f"{message[:1].upper()}{message[1:]}.{near}", hint=f"`{self.prog} --help` shows how.")
         raise UsageError(message[:1].upper() + message[1:] + ".", hint=f"`{self.prog} --help` shows how.")
 
 

@@ -11,14 +11,25 @@ _BARS = "▁▂▃▄▅▆▇█"
 def shown(text: str) -> str:
     r"""Text from data, models and errors made safe to print: control characters are shown, not sent.
 
-    Line breaks and tabs stay; escapes, bells and bidirectional overrides become ``\x1b``, ``\u202e``.
+    Line breaks and tabs stay, and so do the joiners that emoji and some scripts are written with; escapes, bells and
+    bidirectional overrides become ``\x1b``, ``\u202e``.
     """
     return "".join(
         char
-        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") or _joins(text, place)
         else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
+        for place, char in enumerate(text)
     )
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether a joiner stands behind an emoji or a letter beyond Latin, where it has its business."""
+    return text[place] in "\u200c\u200d" and text[place - 1 : place] > "\u05ff"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``1,234 rows``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def clock(seconds: float) -> str:

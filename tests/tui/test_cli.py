@@ -53,7 +53,7 @@ def test_help_lists_every_setting_and_command(capsys: pytest.CaptureFixture[str]
         (["--lora-targets", "q_proj,,v_proj"], ["lora_targets"]),
         (["--preset", "smollm2", "extra"], ["Unknown argument 'extra'"]),
         (["presets", "show"], ["Which preset?", "gpt2"]),
-        (["presets", "drop", "x"], ["invalid choice"]),
+        (["presets", "lisst"], ["'lisst' is not one of list, show", "Did you mean 'list'?"]),
         (["resume"], ["RUN"]),
         (["resume", "../../etc"], ["There is no run"]),
         (["--preset", "./none.yaml"], ["./none.yaml"]),
@@ -170,6 +170,9 @@ def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
 
 def test_foreign_text_cannot_reach_the_terminal_as_commands() -> None:
     assert text.shown("a\x1b[31m\x07\u202eb\nc\td\ud83d") == "a\\x1b[31m\\x07\\u202eb\nc\td\\ud83d"
+    family = "\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    assert text.shown(family) == family
+    assert text.shown("pass\u200dword\u200c") == "pass\\u200dword\\u200c"
     assert text.shown("é 日本 \U0001f600 [bold]") == "é 日本 \U0001f600 [bold]"
 
 

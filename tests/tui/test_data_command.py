@@ -198,9 +198,10 @@ def test_convert_keeps_a_held_out_part_apart(capsys: pytest.CaptureFixture[str])
     ("arguments", "code", "told"),
     [
         ([], 2, ["required: ACTION", "ftk data --help"]),
-        (["inspekt", "x"], 2, ["invalid choice: 'inspekt'"]),
-        (["inspect"], 2, ["required: SOURCE"]),
-        (["inspect", "rows.jsonl", "--colums", "a"], 2, ["'--colums'"]),
+        (["inspekt", "x"], 2, ["'inspekt' is not one of", "Did you mean 'inspect'?"]),
+        (["inspect"], 2, ["required: SOURCE", "`ftk data inspect --help`"]),
+        (["inspect", "rows.jsonl", "--colums", "a"], 2, ["'--colums'", "Did you mean '--columns'?"]),
+        (["split", "rows.jsonl", "a.jsonl", "./a.jsonl"], 2, ["named twice", "nothing was written"]),
         (["inspect", "row.jsonl"], 1, ["'row.jsonl'", "Did you mean 'rows.jsonl'?"]),
         (["inspect", "rows.jsonl", "--columns", "prompt=Q,response=A"], 1, ["no column 'Q'", "prompt, response"]),
         (["inspect", "rows.jsonl", "--columns", "promt=Q"], 2, ["'promt=Q'", "Did you mean 'prompt'?"]),
@@ -209,7 +210,11 @@ def test_convert_keeps_a_held_out_part_apart(capsys: pytest.CaptureFixture[str])
         (["show", "rows.jsonl", "--row", "1", "--line", "1"], 2, ["--row and --line"]),
         (["show", "rows.jsonl", "--tokens"], 2, ["Add --model NAME"]),
         (["convert", "rows.jsonl", "rows.xlsx"], 2, ["rows.xlsx", ".parquet"]),
-        (["convert", "rows.jsonl", "a.jsonl", "--to", "alpacca"], 2, ["invalid choice: 'alpacca'"]),
+        (
+            ["convert", "rows.jsonl", "a.jsonl", "--to", "alpacca"],
+            2,
+            ["Did you mean 'alpaca'?", "ftk data convert"],
+        ),
         (["split", "rows.jsonl", "a.jsonl", "b.jsonl", "--eval-fraction", "0"], 2, ["sets no row aside"]),
         (["inspect", "rows.jsonl", "--model", "./none"], 1, ["./none"]),
     ],
@@ -245,3 +250,45 @@ def test_a_terminal_gets_a_pager(rows: str) -> None:
     assert done.returncode == 0
     assert int(os.read(leader, 1000).split()[0]) > 200
     os.close(leader)
+
+
+def test_a_layout_that_the_second_file_cannot_be_in_leaves_neither(capsys: pytest.CaptureFixture[str]) -> None:
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
+    rows = {"train": [{"messages": turns[:2]}], "test": [{"messages": turns}]}
+    Path("set.json").write_text(json.dumps(rows), encoding="utf-8")
+    code, _, err = run(capsys, "convert", "set.json", "a.jsonl", "--to", "prompt-completion")
+    assert code == 1
+    assert "cannot hold 4 turns" in err
+    assert not list(Path().glob("a.*"))
+
+
+def test_messages_hold_no_control_characters_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.csv").write_text("a\x9b31m,b,c\nx\u202ey,z,w\n", encoding="utf-8")
+    code, _, err = run(capsys, "inspect", "x.csv")
+    assert code == 1
+    assert not {"\x9b", "\u202e", "\x1b"} & set(err)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_text_beyond_the_encoding_of_the_terminal_is_escaped(rows: str, encoding: str) -> None:
+    Path("x.jsonl").write_text(json.dumps({"prompt": "\u4f60?", "response": "caf\u00e9"}) + "\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    program = [str(Path(sys.executable).with_name("ftk")), "data"]
+    done = subprocess.run([*program, "inspect", "x.jsonl"], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run([*program, "rows", "x.jsonl"], env=environment, capture_output=True, check=False)
+    assert b"\\u4f60?" in done.stdout
+    done = subprocess.run([*program, "preview", "x.jsonl", "--json"], env=environment, capture_output=True, check=False)
+    assert json.loads(done.stdout.decode("utf-8"))["messages"][0]["content"] == "\u4f60?"
+
+
+def test_one_of_a_thing_is_said_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.jsonl").write_text(json.dumps({"prompt": "a?", "response": "b"}) + "\nbad\n", encoding="utf-8")
+    _, out, _ = run(capsys, "inspect", "x.jsonl")
+    for part in (
+        "JSON Lines, 1 row\n",
+        "1 row with 2 turns.",
+        "1 error, 0 warnings.",
+        "In a .jsonl file every line is",
+    ):
+        assert part in out

@@ -53,7 +53,7 @@ def hidden(text: str) -> list[str]:
         before = text[match.start() - 1 : match.start()]
         if char in _JOINERS and before and (_joins(before) or unicodedata.category(before) in ("So", "Sk", "Mn")):
             continue
-        found.append(unicodedata.name(char, f"U+{ord(char):04X}"))
+        found.append(unicodedata.name(char, "").lower() or f"U+{ord(char):04X}")
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import DataError
 from . import characters, near, normalise
 from .dataset import Dataset, Rows
 from .encoding import Encoded
@@ -191,7 +192,7 @@ def _reading(dataset: Dataset, skip_bad: int) -> Iterator[Finding]:
     info = dataset.info
     if info.faults:
         tolerated = info.faults <= skip_bad
-        first = tuple(message for message, _ in info.fault_messages[:FIRST])
+        first = tuple(" ".join(filter(None, words)) for words in info.fault_messages[:FIRST])  # with the mend
         yield Finding(
             "unreadable",
             "warning" if tolerated else "error",
@@ -276,7 +277,8 @@ def _alike(seen: _Pass, rows: Rows) -> Iterator[Finding]:
     text = shorten(rows[int(places[0])].response)
     message = f"the same answer ({text!r}) to {most:,} of {len(conversations):,} prompts"
     origins = tuple(rows[int(place)].origin for place in places)
-    yield Finding("alike", "warning", most, message, origins, UNCHANGED, "the model will learn to say just that")
+    action = "changes nothing, and the model will learn to say just that"
+    yield Finding("alike", "warning", most, message, origins, action, "vary the answers, or leave some of these out")
 
 
 def _contradictions(seen: _Pass, rows: Rows) -> Iterator[Finding]:
@@ -309,7 +311,7 @@ def _contents(seen: _Pass) -> Iterator[Finding]:
     if seen.email.count:
         yield seen.email.finding("emails", "e-mail addresses: {n}", change="replace them by name@example.com")
     if seen.hidden.count:
-        kinds = ", ".join(f"{name.lower()} ({count})" for name, count in seen.hidden.kinds.most_common(4))
+        kinds = ", ".join(f"{name} ({count})" for name, count in seen.hidden.kinds.most_common(4))
         yield seen.hidden.finding("hidden", f"characters that nobody sees, {kinds}: {{n}}", change="remove them")
 
     if seen.special.count:
@@ -323,6 +325,13 @@ def _contents(seen: _Pass) -> Iterator[Finding]:
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:
     """The texts that a tokenizer reads as control tokens wherever they stand."""
     return tuple(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+
+
+def refused(error: DataError) -> Finding:
+    """What is said of a data set of which the model's chat template refuses a row."""
+    hint = error.hint or "mend the row, or choose another format: --template chatml, alpaca or plain"
+    change = (hint[:1].lower() + hint[1:]).rstrip(".")
+    return Finding("refused", "error", 1, error.message.rstrip("."), (), "refuses to train", change)
 
 
 def _overlap(parts: Split) -> Iterator[Finding]:
@@ -339,11 +348,19 @@ def _lengths(encoded: Encoded, limit: int) -> Iterator[Finding]:
             "cut", "warning", encoded.cut, f"longer than {limit:,} tokens: {count_of(encoded.cut)}", encoded.cut_rows,
             "cuts them at the end", "raise --max-length, or leave them out: --long-rows drop",
         )  # fmt: skip
+    severity: Severity = "warning" if encoded.examples else "error"
+    action = "leaves them out" if encoded.examples else "refuses to train, as nothing is left"
+    if encoded.unlearnt:
+        yield Finding(
+            "unlearnt", severity, len(encoded.unlearnt),
+            f"nothing to learn, as every answer has the weight 0: {count_of(len(encoded.unlearnt))}",
+            encoded.unlearnt[:FIRST], action, "take the weight off the answers that are to be learnt",
+        )  # fmt: skip
     if encoded.dropped:
         yield Finding(
-            "dropped", "warning", len(encoded.dropped),
+            "dropped", severity, len(encoded.dropped),
             f"no token of the answer within {limit:,} tokens, or too long: {count_of(len(encoded.dropped))}",
-            encoded.dropped[:FIRST], "leaves them out", "raise --max-length, or shorten the prompts",
+            encoded.dropped[:FIRST], action, "raise --max-length, or shorten the prompts",
         )  # fmt: skip
 
 

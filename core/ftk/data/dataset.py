@@ -14,7 +14,7 @@ from .. import files
 from ..errors import DataError
 from . import cache, gather, normalise, recognise
 from .formats import sniff
-from .formats.base import HELD_OUT_NAMES, Record, Records
+from .formats.base import HELD_OUT_NAMES, Record, Records, unused_parts
 from .formats.json_text import rows_in
 from .gather import Source
 from .recognise import Reading
@@ -23,6 +23,8 @@ from .store import FORMAT, SourceInfo, Store, StoreInfo, Writer
 
 SAMPLES = gather.SAMPLES
 _GIVE_UP = 1000  # faults after which a file is not read on where most of its rows are faulty
+
+_SHOWN = 5  # faults of a data set that has no other rows
 
 Progress = Callable[[int, int], None]
 
@@ -125,6 +127,8 @@ def load_dataset(
         store, name = _store_of_object(source, _Wanted(columns, skip_bad)), "list"
     if store.info.faults > skip_bad:
         raise _refusal(store.info, skip_bad)
+    if not len(store) and store.info.faults:
+        raise _nothing_read(store.info)
     if not len(store):
         raise DataError(f"{name}: there are no rows.", hint="Every line or object is one example.")
     return _dataset(name, store)
@@ -151,6 +155,14 @@ def _refusal(info: StoreInfo, skip_bad: int) -> DataError:
     if skip_bad:
         rest = f"{info.faults} rows cannot be read, more than the {skip_bad} that --skip-bad allows."
     return DataError(f"{first.message}\n{rest}", hint=first.hint)
+
+
+def _nothing_read(info: StoreInfo) -> DataError:
+    """What is said of a data set of which every row is faulty, however many may be left out."""
+    messages = [message for message, _ in info.fault_messages[:_SHOWN]]
+    more = f"\n... and {info.faults - len(messages)} more" if info.faults > len(messages) else ""
+    hint = info.first_fault().hint
+    return DataError("No row can be read:\n" + "\n".join(messages) + more, hint=hint)
 
 
 def _dataset(name: str, store: Store) -> Dataset:
@@ -199,7 +211,7 @@ def _store_of_files(gathered: list[Source], wanted: _Wanted, progress: Progress 
     def build(folder: Path) -> None:
         writer = Writer(str(folder / "rows.arrow"))
         info = _read_files(sources, wanted, writer, progress)
-        info.unused = unused
+        info.unused = [*unused, *info.unused]
         info.fingerprint = writer.close()
         (folder / "info.json").write_text(info.to_json(), encoding="utf-8")
 
@@ -298,6 +310,9 @@ def _one(
     *,
     held_out: bool,
 ) -> None:
+    if record.unused:
+        info.leave_unused(f"{found.name}: {record.part}")
+        return
     origin = f"{found.name}, {found.unit} {record.number}"
     try:
         if record.fault:
@@ -323,7 +338,11 @@ def _store_of_object(values: Any, wanted: _Wanted) -> Store:
     splits = _splits(values)
     sink = pa.BufferOutputStream()
     writer, info = Writer(sink), StoreInfo()
+    unused = unused_parts(splits.keys())
     for name, part in splits.items():
+        if name in unused:
+            info.leave_unused(name)
+            continue
         called = "the list" if len(splits) == 1 else name
         found = SourceInfo(called, "Python", "", "row", "", "", [])
         info.sources.append(found)

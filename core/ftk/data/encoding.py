@@ -57,13 +57,15 @@ class Encoded:
     """The examples of a data set, and what became of rows that are too long.
 
     `cut` rows lost their end and are learnt without it, `cut_rows` are the origins of the first of them; the rows
-    of `dropped` gave no example at all. A row is counted on one side only, and once, however often it occurs.
+    of `dropped` gave no example at all, and those of `unlearnt` have the weight 0 on every answer. A row is counted
+    on one side only, and once, however often it occurs.
     """
 
     examples: Sequence[Example]
     cut: int
     dropped: tuple[str, ...]
     cut_rows: tuple[str, ...] = ()
+    unlearnt: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -80,11 +82,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class RowExamples:
-    """What became of one row: its examples (`marked`, or `examples` in full), and how many of them were cut."""
+    """What became of one row: its examples (`marked`, or `examples` in full), and how many of them were cut.
+
+    `unlearnt` tells that it has none because every answer has the weight 0.
+    """
 
     origin: str
     marked: list[Marked]
     cut: int
+    unlearnt: bool = False
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -127,15 +133,16 @@ def encode(
     if rows and not examples:
         raise nothing_fits(max_length)
     cut = [row.origin for row in found if row.examples and row.cut]
-    dropped = tuple(row.origin for row in found if not row.examples)
-    return Encoded(examples, len(cut), dropped, tuple(cut[:CUT_ROWS_NAMED]))
+    dropped = tuple(row.origin for row in found if not row.examples and not row.unlearnt)
+    unlearnt = tuple(row.origin for row in found if row.unlearnt)
+    return Encoded(examples, len(cut), dropped, tuple(cut[:CUT_ROWS_NAMED]), unlearnt)
 
 
 def nothing_fits(max_length: int) -> DataError:
     """The error of a data set of which nothing can be learnt within the length."""
     return DataError(
-        f"No row has a response within the first {max_length} tokens.",
-        hint="Raise --max-length, or shorten the prompts.",
+        f"Nothing can be learnt: no row has an answer within the first {max_length} tokens whose weight is not 0.",
+        hint="Raise --max-length, or shorten the prompts; `ftk data inspect` tells what becomes of the rows.",
     )
 
 
@@ -192,6 +199,8 @@ def _finished(
 
 def _fitted(row: Row, marked: list[Marked], shape: Shape) -> RowExamples:
     """The examples of a conversation that fit, and the beginnings of those that do not."""
+    if not marked:
+        return RowExamples(row.origin, [], 0, unlearnt=True)
     length = shape.max_length
     long = sum(len(part.tokens) > length for part in marked)
     if long and shape.long_rows == "drop":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache as remembered
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -18,6 +19,7 @@ from typing import IO, Any, TextIO
 from .. import dataspec, files
 from ..dataspec import HubId, Part
 from ..errors import DataError, did_you_mean
+from . import cache
 from .formats import sniff
 from .formats.base import HELD_OUT_NAMES
 from .rows import kind_of
@@ -126,7 +128,7 @@ def _sample(name: str) -> list[Source]:
     ]
 
 
-@cache
+@remembered
 def _standard_input(stdin: TextIO | None) -> Path:
     """What is piped in, as a file; it can be read but once, so that it is remembered."""
     if stdin is None or stdin.closed or stdin.isatty():
@@ -147,13 +149,25 @@ def _kept_pipe(path: Path) -> Path:
 def _kept(stream: IO[bytes]) -> Path:
     """What a stream gives, in the cache under its content, so that it can be read again and resumed from."""
     folder = _kept_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        shutil.copyfileobj(stream, file)
-    path = Path(file.name)
-    kept = folder / files.sha256(path)[:32]
-    path.replace(kept)
+    with cache.told():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file, _removed_on_error(Path(file.name)):
+            shutil.copyfileobj(stream, file)
+            file.flush()
+        path = Path(file.name)
+        kept = folder / files.sha256(path)[:32]
+        path.replace(kept)
     return kept
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    """See that half of a stream is not kept."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _glob(path: Path, name: str) -> list[Source]:
@@ -255,7 +269,11 @@ def _rank(part: str) -> int:
 
 def _missing(path: Path, name: str) -> DataError:
     folder = path.parent if path.parent.is_dir() else Path()
-    near = did_you_mean(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else ""
+    near = (
+        did_you_mean(path.name, [entry.name for entry in folder.iterdir() if entry.name != path.name])
+        if folder.is_dir()
+        else ""
+    )
     hint = "Give a file, a folder, a sample (sample:chat), or the id of a data set on the Hub (owner/name)."
     return DataError(f"There is no data file or folder {name!r}.{near}", hint=hint)
 

@@ -16,6 +16,7 @@ from typing import Any
 from .. import files, hub_api
 from ..dataspec import HubId
 from ..errors import DataError
+from . import cache
 from .formats.base import HELD_OUT_NAMES
 from .formats.sniff import is_data
 from .gather import Source, choose_held_out, hub_name
@@ -109,7 +110,8 @@ def _memory(hub: HubId) -> Path:
 
 def _remember(hub: HubId, sources: list[Source]) -> None:
     values = [[str(source.path), source.name, source.held_out, source.unused] for source in sources]
-    files.write_atomic(_memory(hub), json.dumps(values))
+    with cache.told():
+        files.write_atomic(_memory(hub), json.dumps(values))
 
 
 def _remembered(hub: HubId) -> list[Source] | None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ..errors import DataError
 from . import checks, templates, tokens
 from .checks import Finding
-from .dataset import Dataset, load_dataset
-from .encoding import Shape
+from .dataset import Dataset, Rows, load_dataset
+from .encoding import Encoded, Shape
 from .split import Split, first_rows, split, unique_rows
 from .statistics import get_dataset_stats, summary_of
 from .store import SourceInfo
@@ -86,19 +87,30 @@ def inspect_dataset(
     if len(dataset) > 1:
         parts = split(dataset, wanted.eval_fraction, seed=wanted.seed, held_out=other)
     encoded = template = None
+    refused: list[Finding] = []
     statistics = get_dataset_stats(dataset) | _sides(parts)
     if tokenizer is not None:
         template = templates.choose(tokenizer, wanted.template)
-        rows = parts.train if parts else dataset.rows
-        (whole,) = tokens.tokenised([rows], tokenizer, unlimited(wanted.shape), telling("tokenise"))
-        (encoded,) = tokens.tokenised([rows], tokenizer, wanted.shape)
-        statistics = statistics | summary_of(whole, wanted.shape.max_length, wanted.batch_size)
+        try:
+            encoded, lengths = _measured(parts.train if parts else dataset.rows, tokenizer, wanted, telling("tokenise"))
+            statistics = statistics | lengths
+        except DataError as error:  # the lengths stay those of characters
+            refused.append(checks.refused(error))
     found = checks.check(
         dataset, parts, encoded,
         max_length=wanted.shape.max_length, skip_bad=wanted.skip_bad,
         special=checks.special_tokens(tokenizer) if tokenizer is not None else (), progress=telling("check"),
     )  # fmt: skip
-    return Inspection(dataset, tuple(dataset.info.sources), tuple(found), statistics, template)
+    return Inspection(dataset, tuple(dataset.info.sources), (*refused, *found), statistics, template)
+
+
+def _measured(
+    rows: Rows, tokenizer: Any, wanted: Settings, progress: Callable[[int, int], None] | None
+) -> tuple[Encoded, dict[str, Any]]:
+    """The rows as training would have them, and their lengths without the limit."""
+    (whole,) = tokens.tokenised([rows], tokenizer, unlimited(wanted.shape), progress)
+    (encoded,) = tokens.tokenised([rows], tokenizer, wanted.shape)
+    return encoded, summary_of(whole, wanted.shape.max_length, wanted.batch_size, encoded)
 
 
 def _sides(parts: Split | None) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class _Cells:
         if not isinstance(value, str):
             raise DataError(
                 f"{self.origin}, column {self._parts[part]!r}: expected text, found {kind_of(value)}.",
-                hint="Put it in quotes.",
+                hint="Fill it in, or remove the row." if value is None else "Put it in quotes.",
             )
         if not optional and not value.strip():
             raise DataError(f"{self.origin}: the {part} is empty.", hint="Fill it in, or remove the row.")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from . import templates, tokens
 from .dataset import Dataset, load_dataset
-from .encoding import Encoded, Shape
+from .encoding import Encoded, Shape, nothing_fits
 from .split import Split, first_rows, split, unique_rows
 
 
@@ -61,7 +61,7 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
         progress: Called with rows done and rows in all; may raise to cancel.
 
     Raises:
-        DataError: see `load_dataset` and `encoding.encode`.
+        DataError: see `load_dataset` and `encoding.encode`; or nothing is left to learn.
 
     """
     loaded = first_rows(load_dataset(dataset, columns=columns, skip_bad=skip_bad), max_rows)
@@ -75,4 +75,6 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
     else:
         (train,) = tokens.tokenised([parts.train], tokenizer, shape, progress)
         (held_out,) = tokens.tokenised([parts.held_out], tokenizer, shape)
+    if not train.examples:
+        raise nothing_fits(max_length)
     return Prepared(loaded, parts, train, held_out, name)

@@ -62,7 +62,8 @@ class _Opened:
 
     def rows(self) -> Iterator[Browsed]:
         """All rows and faults, read as they are asked for."""
-        for number, record in enumerate(chain(self.first, self._records), 1):
+        used = (record for record in chain(self.first, self._records) if not record.unused)
+        for number, record in enumerate(used, 1):
             held_out = self._source.held_out or str(record.part).lower() in HELD_OUT_NAMES
             try:
                 yield Browsed(number, record.number, self._row(record), None, held_out)

@@ -95,6 +95,9 @@ class Template:
             rows: Conversations.
             turns: The assistant turns that are learnt.
 
+        Returns:
+            The texts of each conversation; none where every assistant turn has the weight 0.
+
         Raises:
             DataError: the template refuses one, or leaves out a tool call; the message names the row.
 
@@ -116,6 +119,8 @@ class Template:
         return made
 
     def _row(self, row: Row, learnt: list[int], views: list[str | DataError]) -> list[Rendered]:
+        if not learnt:
+            return []
         texts = iter(map(_checked, views))
         full = next(texts)
         turns = [(next(texts), next(texts) if index + 1 < len(row.messages) else full) for index in learnt]
@@ -190,17 +195,20 @@ class Template:
 
 
 def _learnt(row: Row, turns: Literal["all", "last"]) -> list[int]:
-    """The assistant turns that are learnt."""
+    """The assistant turns that are learnt; none where all have the weight 0."""
     found = [
         index for index, turn in enumerate(row.messages) if turn["role"] == "assistant" and turn.get("weight") != 0
     ]
-    if not found:
-        raise DataError(f"{row.origin}: no assistant turn is learnt: all have the weight 0.")
     return found if turns == "all" else found[-1:]
 
 
 def _views(messages: tuple[Message, ...], learnt: list[int]) -> list[tuple[tuple[Message, ...], bool]]:
-    """What must be rendered of a conversation: the whole, and every learnt turn's prompt and end."""
+    """What must be rendered of a conversation: the whole, and every learnt turn's prompt and end.
+
+    Nothing of one of which nothing is learnt: it is left out, whatever its template says to it.
+    """
+    if not learnt:
+        return []
     views: list[tuple[tuple[Message, ...], bool]] = [(messages, False)]
     for index in learnt:
         views.append((messages[:index], True))

@@ -53,19 +53,21 @@ def get_dataset_stats(
     return stats | summary_of(whole, max_length, batch_size)
 
 
-def summary_of(whole: Encoded, max_length: int, batch_size: int) -> dict[str, Any]:
+def summary_of(whole: Encoded, max_length: int, batch_size: int, planned: Encoded | None = None) -> dict[str, Any]:
     """Lengths in tokens, what fits into `max_length`, and what padding costs.
 
     Args:
         whole: Rows encoded without a limit.
         max_length: The limit.
         batch_size: Rows of a step.
+        planned: What training would use within the limit, for the padding and the steps: windows of raw texts are
+            more, and dropped rows fewer, than the rows.
 
     """
     lengths = lengths_of(whole.examples)
     known = getattr(whole.examples, "targets", None)
     targets = known.tolist() if known is not None else [example.targets for example in whole.examples]
-    cut = [min(length, max_length) for length in lengths]
+    used = lengths_of(planned.examples) if planned else [min(length, max_length) for length in lengths]
     return {
         "unit": "tokens",
         "examples": len(lengths),
@@ -76,8 +78,8 @@ def summary_of(whole: Encoded, max_length: int, batch_size: int) -> dict[str, An
         "max_length": max_length,
         "fits": sum(length <= max_length for length in lengths) / max(1, len(lengths)),
         "batch_size": batch_size,
-        "padding": padding(cut, batch_size),
-        "steps_per_epoch": -(-len(lengths) // batch_size),
+        "padding": padding(used, batch_size),
+        "steps_per_epoch": -(-len(used) // batch_size),
     }
 
 

@@ -17,7 +17,7 @@ from . import rows as rows_module
 from .mapped import Mapped
 from .rows import Row
 
-FORMAT = 5
+FORMAT = 6
 """Part of every cache key: raised when what is written changes."""
 _BATCH = 1000
 FAULTS_KEPT = 200
@@ -69,6 +69,11 @@ class StoreInfo:
         self.faults += 1
         if len(self.fault_messages) < FAULTS_KEPT:
             self.fault_messages.append([error.message, error.hint or ""])
+
+    def leave_unused(self, name: str) -> None:
+        """Remember a held-out part that is not read."""
+        if name not in self.unused:
+            self.unused.append(name)
 
     def note(self, code: str, origin: str) -> None:
         """Count a row to which something was done."""

@@ -18,7 +18,7 @@ from .mapped import Mapped
 from .masking import Marked
 from .store import FORMAT
 
-_METHOD = 3
+_METHOD = 4
 """Part of every cache key: raised when the same rows become other tokens."""
 _BATCH = 1000
 
@@ -99,7 +99,7 @@ def tokenised(
         progress: Called with rows done and rows in all; may raise to cancel, and then nothing is kept.
 
     Raises:
-        DataError: the template refuses a row, or nothing is left of the first part.
+        DataError: the template refuses a row.
 
     """
     import numpy as np
@@ -112,10 +112,7 @@ def tokenised(
     made = TokenStore(
         cache.folder("tokens", key.hexdigest()[:32], lambda path: _write(path, rows, tokenizer, shape, progress))
     )
-    encoded = tuple(_encoded(part, rows, wanted, made) for part in parts)
-    if len(parts[0]) and not encoded[0].examples:
-        raise encoding.nothing_fits(shape.max_length)
-    return encoded
+    return tuple(_encoded(part, rows, wanted, made) for part in parts)
 
 
 def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
@@ -126,13 +123,16 @@ def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
     ends = np.searchsorted(made.positions, places, side="right")
     counts = ends - begins
     indices = np.repeat(begins - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) + np.arange(counts.sum())
-    dropped = np.unique(part.indices[counts == 0])
+    is_unlearnt = np.isin(places, made.info["unlearnt"])
+    unlearnt = np.unique(part.indices[is_unlearnt])
+    dropped = np.unique(part.indices[(counts == 0) & ~is_unlearnt])
     cut = np.unique(part.indices[(counts > 0) & np.isin(places, made.info["cut"])])
     return Encoded(
         Examples(made, rows, indices),
         len(cut),
         tuple(part.store.origin(int(row)) for row in dropped),
         tuple(part.store.origin(int(row)) for row in cut[: encoding.CUT_ROWS_NAMED]),
+        tuple(part.store.origin(int(row)) for row in unlearnt),
     )
 
 
@@ -150,15 +150,18 @@ def _tokenizer_hash(tokenizer: Any) -> str:
 
 def _write(folder: Path, rows: Rows, tokenizer: Any, shape: Shape, progress: Progress | None) -> None:
     cut: list[int] = []
+    unlearnt: list[int] = []
     with _Writer(folder / "tokens.arrow") as writer, closing(encoding.stream(rows, tokenizer, shape)) as stream:
         for place, row in enumerate(stream):
             if row.cut:
                 cut.append(place)
+            if row.unlearnt:
+                unlearnt.append(place)
             for part in row.marked:
                 writer.add(place, part)
             if progress and (place % 200 == 199 or place == len(rows) - 1):
                 progress(place + 1, len(rows))
-    (folder / "info.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
+    (folder / "info.json").write_text(json.dumps({"cut": cut, "unlearnt": unlearnt}), encoding="utf-8")
 
 
 class _Writer:

@@ -29,12 +29,33 @@ _BARE = re.compile(r"[\w.:/!?()%+*=-](?:[\w .:/!?()%+*=-]*[\w.:/!?()%+*=-])?")
 
 def layout_for(rows: Iterable[Row]) -> Layout:
     """The layout that suits some rows: prompt-completion where each is one question and one answer, else messages."""
-    first = list(rows)
-    if all(row.text is not None for row in first):
-        return "text"
-    roles = {tuple(turn["role"] for turn in row.messages) for row in first}
-    plain = all(turn.keys() == {"role", "content"} for row in first for turn in row.messages)
-    return "prompt-completion" if roles == {("user", "assistant")} and plain else "messages"
+    texts = pairs = others = 0
+    for row in rows:
+        texts += row.text is not None
+        pairs += _is_pair(row)
+        others += row.text is None and not _is_pair(row)
+        if others or (texts and pairs):
+            return "messages"
+    return "prompt-completion" if pairs else "text"
+
+
+def _is_pair(row: Row) -> bool:
+    """Whether a row is one question and one answer, and no more."""
+    roles = [turn["role"] for turn in row.messages]
+    return roles == ["user", "assistant"] and all(turn.keys() == {"role", "content"} for turn in row.messages)
+
+
+def check(rows: Iterable[Row], path: Path, layout: Layout) -> None:
+    """See that rows can be written, without writing.
+
+    Raises:
+        UsageError: the file's ending is not known.
+        DataError: a row holds what the layout cannot; the message names it.
+
+    """
+    _ending(path)
+    for row in rows:
+        _MAKERS[layout](row)
 
 
 def write(rows: Iterable[Row], path: Path, layout: Layout, *, overwrite: bool = False) -> int:
@@ -52,14 +73,7 @@ def write(rows: Iterable[Row], path: Path, layout: Layout, *, overwrite: bool = 
         DataError: a row holds what the layout cannot; the message names it. Nothing is written then.
 
     """
-    name = path.name.lower()
-    squeezed = name.endswith((".gz", ".zst"))
-    ending = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
-    if ending not in _ENDINGS or (squeezed and ending in (".parquet", ".arrow")):
-        raise UsageError(
-            f"{path}: ftk writes {', '.join(_ENDINGS)} files, the first four also with .gz or .zst.",
-            hint="Give the file one of these endings.",
-        )
+    name, ending = path.name.lower(), _ending(path)
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists and was not changed.", hint="Choose another name, or remove it first.")
     make, write_records = _MAKERS[layout], _WRITERS[ending]
@@ -74,6 +88,18 @@ def write(rows: Iterable[Row], path: Path, layout: Layout, *, overwrite: bool = 
             raise DataError("There are no rows to write.")
     except OSError as error:
         raise DataError(f"{path} could not be written: {error.strerror or error}.") from None
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    squeezed = name.endswith((".gz", ".zst"))
+    ending = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
+    if ending not in _ENDINGS or (squeezed and ending in (".parquet", ".arrow")):
+        raise UsageError(
+            f"{path}: ftk writes {', '.join(_ENDINGS)} files, the first four also with .gz or .zst.",
+            hint="Give the file one of these endings.",
+        )
+    return ending
 
 
 Columns = Mapping[str, Literal["text", "turns", "json"]]

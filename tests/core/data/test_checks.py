@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftk import get_dataset_stats, inspect_dataset, load_dataset, load_sample_dataset
+from ftk import get_dataset_stats, inspect_dataset, load_dataset, load_sample_dataset, prepare_dataset
 from ftk.data import characters, checks, near, statistics
 from ftk.data.checks import Finding
 from ftk.data.dataset import SAMPLES
@@ -119,7 +119,7 @@ def test_rows_that_are_left_out_or_cut_are_counted_and_named(tmp_path: Path) -> 
     wanted = Settings(eval_fraction=0.0, shape=Shape(128), duplicates="drop", max_rows=62)
     found = {f.code: f for f in inspect_dataset("a.jsonl", tiny.tokenizer(), wanted).findings}
     assert found["unreadable"].severity == "error"
-    assert found["unreadable"].rows == ("a.jsonl, line 61: the column 'response' is missing.",)
+    assert found["unreadable"].rows == ("a.jsonl, line 61: the column 'response' is missing. Every row needs it.",)
     assert found["cut"].rows == ("a.jsonl, line 62",)
     assert found["dropped"].rows == ("a.jsonl, line 63",)
     assert "--long-rows drop" in found["cut"].change
@@ -203,3 +203,30 @@ def test_control_tokens_in_texts_are_told() -> None:
     assert found["special"].rows == ("the list, row 61",)
     assert "<|im_end|>" in found["special"].message
     assert "special" not in {f.code for f in inspect_dataset(GOOD, tiny.tokenizer()).findings}
+
+
+def test_an_inspection_shows_what_training_would_refuse() -> None:
+    long = [{"prompt": f"{n} " + "word " * 300, "response": "no"} for n in range(3)]
+    found = inspect_dataset(long, tiny.tokenizer(), Settings(shape=Shape(64)))
+    (dropped,) = [finding for finding in found.findings if finding.code == "dropped"]
+    assert (dropped.severity, dropped.action) == ("error", "refuses to train, as nothing is left")
+    assert found.statistics["steps_per_epoch"] == 0
+    call = {"type": "function", "function": {"name": "lookup", "arguments": {}}}
+    turns = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "here"},
+        {"role": "assistant", "content": "There."},
+    ]
+    found = inspect_dataset([{"messages": turns}], tiny.tokenizer())
+    assert found.findings[0].severity == "error"
+    assert "the list, row 1" in found.findings[0].message
+    assert "leaves out the tool call" in found.findings[0].message
+
+
+def test_the_steps_are_those_of_what_is_trained_on() -> None:
+    rows = [{"text": "one two three four five six seven eight nine ten " * 20}]
+    found = inspect_dataset(rows, tiny.tokenizer(), Settings(shape=Shape(16), batch_size=1))
+    assert found.statistics["steps_per_epoch"] == len(
+        prepare_dataset(rows, tiny.tokenizer(), max_length=16, eval_fraction=0.0).train.examples
+    )

@@ -181,3 +181,10 @@ def test_a_token_that_begins_every_text_begins_fallbacks_and_raw_texts(template:
     assert not of_row.supervised[0]
     assert of_text.supervised == (False, *(True for _ in of_text.tokens[1:]))
     assert not templates.beginning(tiny.tokenizer())
+
+
+def test_chatml_ends_a_turn_once_where_the_model_ends_its_texts_so() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.eos_token = "<|im_end|>"
+    templates.choose(tokenizer, "chatml")
+    assert templates.render(tokenizer, ({"role": "assistant", "content": "a"},)).count("<|im_end|>") == 1

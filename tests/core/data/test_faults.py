@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,55 @@ def test_what_is_not_there_is_refused_with_what_is(spec: str, told: str) -> None
 def test_nothing_piped_in_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     assert "nothing is piped in" in refusal("-").message
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "place"),
+    [
+        ('prompt,response\na,b\nc,"d\ne,f\n', "x.csv", "line 3, column 3"),
+        ('[{"prompt": "a", "response": "b"},\n{"prompt": "c" "response": "d"}]', "x.json", "line 2, column 16"),
+        ('{"train": [{"prompt": "a", "response": "b"},\n{"prompt" 1}]}', "x.json", "line 2, column 11"),
+    ],
+)
+def test_where_nothing_after_a_fault_can_be_read_the_message_says_that_skip_bad_does_not_help(
+    content: str, name: str, place: str
+) -> None:
+    error = refusal(put(content, name), skip_bad=5)
+    assert f"x{Path(name).suffix}, {place}: " in error.message
+    assert "--skip-bad does not help" in str(error.hint)
+
+
+def test_of_a_file_without_a_readable_row_the_first_faults_are_told() -> None:
+    put("".join(f"bad {number}\n" for number in range(8)), "x.jsonl")
+    for error in (refusal("x.jsonl", skip_bad=8), refusal("x.jsonl", skip_bad=100)):
+        assert error.message.startswith("No row can be read:\nx.jsonl, line 1, column 1: Expecting value.")
+        assert error.message.count("x.jsonl, line") == 5
+        assert error.message.endswith("... and 3 more")
+
+
+def test_a_missing_value_is_to_be_filled_in_and_not_quoted() -> None:
+    assert refusal(put(GOOD + row(response=None), "x.jsonl")).hint == "Fill it in, or remove the row."
+    assert refusal(put(GOOD + row(response=5), "x.jsonl")).hint == "Put it in quotes."
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(GOOD, "x.jsonl")
+    monkeypatch.setenv("FTK_CACHE", str(Path("x.jsonl").absolute()))
+    error = refusal("x.jsonl")
+    assert str(Path("x.jsonl").absolute()) in error.message
+    assert "Not a directory" in error.message
+    assert "FTK_CACHE" in str(error.hint)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("".join(row(prompt=str(number), response="long " * 100) for number in range(2000)), "x.jsonl")
+    monkeypatch.setenv("FTK_CACHE", str(Path("full").absolute()))
+    handler, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        error = refusal("x.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "could not be written: File too large" in error.message
+    assert not [path for path in Path("full").rglob("*") if path.is_file()]

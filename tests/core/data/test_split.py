@@ -11,6 +11,7 @@ import pytest
 from ftk import load_dataset
 from ftk.data import checks
 from ftk.data.dataset import Dataset, Rows
+from ftk.data.preview import browse
 from ftk.data.split import first_rows, split, unique_rows
 from ftk.errors import DataError
 
@@ -141,3 +142,17 @@ def test_a_test_split_stays_unseen_where_there_is_a_validation_split() -> None:
     assert "test.jsonl" in note.message
     Path("set/validation.jsonl").unlink()
     assert [row.prompt for row in load_dataset("set").held_out] == ["test 2"]
+
+
+def test_a_test_split_stays_unseen_in_a_document_and_in_python_too() -> None:
+    rows = {name: [{"prompt": f"{name} {n}", "response": "r"} for n in range(2)] for name in ("test", "train", "dev")}
+    Path("set.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for source, name in (("set.json", "set.json: test"), (rows, "test")):
+        data = load_dataset(source)
+        assert prompts(data.rows) == {"train 0", "train 1"}
+        assert prompts(data.held_out) == {"dev 0", "dev 1"}
+        (note,) = [finding for finding in checks.check(data) if finding.code == "unused"]
+        assert note.message.endswith(f": {name}")
+    assert [item.row.prompt for item in browse("set.json") if item.row] == ["train 0", "train 1", "dev 0", "dev 1"]
+    del rows["train"]  # what is left is trained on
+    assert len(load_dataset(rows).rows) == 4

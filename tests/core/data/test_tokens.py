@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftk import files, load_dataset
+from ftk import files, load_dataset, prepare_dataset
 from ftk.data import encoding, templates, tokens
-from ftk.data.encoding import Encoded, Example, Shape
+from ftk.data.encoding import Encoded, Example, Shape, encode
 from ftk.data.masking import Masker
 from ftk.data.rows import Row
 from ftk.errors import DataError
@@ -187,7 +187,22 @@ def test_what_is_kept_on_disk_is_what_is_made_in_memory() -> None:
 
 def test_nothing_left_is_an_error_that_names_the_mend() -> None:
     with pytest.raises(DataError, match="within the first 3 tokens"):
-        made(shape=Shape(3))
+        prepare_dataset(tiny.ROWS, tiny.tokenizer(), max_length=3)
+
+
+def test_rows_of_which_every_answer_has_the_weight_0_are_left_out_and_named() -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
+    learnt = [[{**turn, "content": f"{turn['content']} {number}"} for turn in turns] for number in range(5)]
+    for row in learnt:
+        del row[1]["weight"]
+    rows = [{"messages": row} for row in (turns, *learnt, turns)]
+    prepared = prepare_dataset(rows, tiny.tokenizer(), eval_fraction=0.0)
+    assert prepared.train.unlearnt == ("the list, row 1", "the list, row 7")
+    assert (prepared.train.dropped, len(prepared.train.examples)) == ((), 5)
+    stored = encode(prepared.parts.train, tiny.tokenizer(), 512)
+    assert (stored.unlearnt, len(stored.examples)) == (prepared.train.unlearnt, 5)
+    with pytest.raises(DataError, match="weight is not 0"):
+        prepare_dataset([{"messages": turns}], tiny.tokenizer(), eval_fraction=0.0)
 
 
 def conversation(*turns: str) -> Row:

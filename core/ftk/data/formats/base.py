@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from ...errors import DataError
 
 HELD_OUT_NAMES = ("validation", "valid", "val", "dev", "eval", "test", "heldout", "held_out", "held-out")
 """How a held-out part is called, best first."""
+
+NO_WAY_ON = "What follows that place cannot be told apart, so that --skip-bad does not help."
+"""Said with faults after which it is not known where the next row begins."""
 
 _CHUNK = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -42,18 +45,30 @@ class Record:
     """A row of a file as it stands there, or the fault that it has instead.
 
     `number` counts lines of text files (from 1, where the record begins) and rows of binary ones; `part` is
-    the split that the file itself puts it in, if it names any.
+    the split that the file itself puts it in, if it names any, and `unused` whether a better one is held out.
     """
 
     number: int
     value: Any
     fault: DataError | None = None
     part: str | None = None
+    unused: bool = False
 
 
 Records = Iterator[Record]
 Heard = Callable[[int], None]
 """Called with the number of bytes of the file that were read so far."""
+
+
+def unused_parts(names: Collection[str]) -> set[str]:
+    """Of the names of splits those that stay unseen: what is called held out, except for the best of them.
+
+    None where nothing is left to train on: then they are what there is.
+    """
+    held_out = {name for name in names if name.lower() in HELD_OUT_NAMES}
+    if not held_out or held_out.issuperset(names):
+        return set()
+    return held_out - {min(held_out, key=lambda name: HELD_OUT_NAMES.index(name.lower()))}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ...errors import DataError
-from .base import Encoding, Input, Record, Records, json_reason, open_text
+from .base import NO_WAY_ON, Encoding, Input, Record, Records, json_reason, open_text, unused_parts
 
 _CHUNK = 1 << 18
 _WHOLE = 256 << 20  # a document that is one object is read whole, up to this many characters
@@ -115,8 +115,9 @@ def _object(name: str, text: str, value: Any) -> Records:
         yield Record(1 + text.count("\n", 0, text.find("{")), value)
         return
     lines = _places(text, set(found.keys))
+    unused = unused_parts({part for _, part in found.rows if part})
     for line, (row, part) in zip(lines, found.rows, strict=True):
-        yield Record(line, row, part=part)
+        yield Record(line, row, part=part, unused=part in unused)
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def _document_fault(name: str, text: str, error: Exception) -> DataError:
         return DataError(f"{name}: {json_reason(error)}.", hint="Mend that place, or write the rows as JSON Lines.")
     near = text[max(0, error.pos - 30) : error.pos + 30].strip()
     hint = "Is the file complete?" if error.pos >= len(text.rstrip()) else "Mend that place; a JSON editor shows it."
+    hint = f"{hint} {NO_WAY_ON}"
     return DataError(f"{name}, line {error.lineno}, column {error.colno}: {error.msg}. Near: {near!r}", hint=hint)
 
 
@@ -294,5 +296,5 @@ class _Stream:
         self._pass(max(self._at, position))
         return DataError(
             f"{self._name}, line {self._line}, column {self._column}: {reason}. Near: {near!r}",
-            hint="Is the file complete?" if not near.strip() or self._ended else "Mend that place.",
+            hint=f"{'Is the file complete?' if not near.strip() or self._ended else 'Mend that place.'} {NO_WAY_ON}",
         )

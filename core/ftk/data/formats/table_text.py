@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import DataError
-from .base import Encoding, Input, Record, Records, open_text
+from .base import NO_WAY_ON, Encoding, Input, Record, Records, open_text
 
 _SAMPLE = 1 << 16
 _DELIMITERS = (",", ";", "\t", "|", "\x1f", "^")
@@ -196,7 +196,8 @@ def _open_quote(name: str, line: int, text: str, form: Dialect, reason: str) -> 
     return DataError(
         f"{name}, line {line}, column {column}: {reason}; the row that begins here is never ended. "
         f"Near: {text[max(0, column - 31) : column + 29].rstrip()!r}",
-        hint="A quotation mark is left open, or stands inside a cell: double it there, or quote the whole cell.",
+        hint="A quotation mark is left open, or stands inside a cell: double it there, or quote the whole cell. "
+        + NO_WAY_ON,
     )
 
 
