@@ -135,6 +135,16 @@ class LoraSettings(_Settings):
     lora_targets: Annotated[list[Text], Field(min_length=1)] | Auto = Field(
         "auto", description="Names of the layers that get an adapter; auto: all linear layers of a block."
     )
+    lora_rslora: bool = Field(
+        False,
+        description="Divide alpha by the root of the rank (rsLoRA); for ranks of 64 and more, which else learn less.",
+    )
+    lora_dora: bool = Field(
+        False, description="Train the length of every weight row too (DoRA); for ranks of 8 and less; slower."
+    )
+    lora_b_ratio: Annotated[Finite, Field(ge=1, le=100)] = Field(
+        1.0, description="Learning rate of the matrices B against A (LoRA+); 16 for tasks far from what the base knows."
+    )
 
 
 class TrainingSettings(_Settings):
@@ -159,6 +169,9 @@ class TrainingSettings(_Settings):
     )
     optimizer: Optimizer = Field(
         "auto", description="adamw; on CUDA also adamw-8bit, paged-adamw, paged-adamw-8bit; auto: adamw."
+    )
+    neftune_alpha: Annotated[Finite, Field(ge=0, le=100)] = Field(
+        0.0, description="Noise on the embeddings while training (NEFTune); 5 for chat with few rows; 0: none."
     )
     gradient_checkpointing: bool | Auto = Field(
         "auto",

@@ -32,6 +32,8 @@ def add(
     alpha: float,
     dropout: float,
     targets: list[str] | str,
+    rslora: bool = False,
+    dora: bool = False,
 ) -> Any:
     """Freeze the model and put a fresh adapter on it; its weights get the number format of the base.
 
@@ -44,6 +46,8 @@ def add(
         alpha: Scale; the output is multiplied by alpha / rank.
         dropout: Part of the adapter's input dropped while training.
         targets: Names of the layers, or ``all-linear``.
+        rslora: Scale by alpha / sqrt(rank) instead (arXiv:2312.03732).
+        dora: Train the magnitude of every output besides (arXiv:2402.09353).
 
     Raises:
         ConfigError: no layer of the model has one of these names.
@@ -58,6 +62,8 @@ def add(
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=targets,
+        use_rslora=rslora,
+        use_dora=dora,
         task_type="CAUSAL_LM",
         fan_in_fan_out=_has_conv1d(model),
     )

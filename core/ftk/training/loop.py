@@ -22,6 +22,7 @@ from . import checkpoint
 from .checkpoint import Progress
 from .control import Control, StopRequested
 from .loss import SupervisedHead, summed_loss
+from .noise import EmbeddingNoise
 from .optim import AdapterOptimizer, learning_rate
 from .workers import Workers
 
@@ -78,8 +79,9 @@ class TrainingLoop:
     ) -> None:
         self.model, self.train, self.held_out, self.config = model, train, held_out, config
         self.emit, self.control, self.workers, self._pad = emit, control, workers, pad
-        self.optimizer = AdapterOptimizer([p for p in model.parameters() if p.requires_grad], config)
+        self.optimizer = AdapterOptimizer(((n, p) for n, p in model.named_parameters() if p.requires_grad), config)
         self.head = SupervisedHead(model)
+        self._noise = EmbeddingNoise(model, config.neftune_alpha) if config.neftune_alpha else None
         self.progress = Progress()
         self.total = config.max_steps or 0
         self._lengths = lengths_of(train)
@@ -123,6 +125,8 @@ class TrainingLoop:
     def close(self) -> None:
         """Give the model back as it came, with its adapter, and let go of the other processes."""
         self.head.remove()
+        if self._noise:
+            self._noise.remove()
         self.workers.close()
 
     def _int(self, key: str) -> int:

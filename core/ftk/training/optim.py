@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,12 +18,20 @@ class AdapterOptimizer:
     The adapter computes in the base's number format. bfloat16 has 8 bits of precision: an update of 2e-4 of a
     weight's size would be rounded away, so the updates are summed up in float32 and copied back after every
     step. Costs 8 bytes a trained weight, which for an adapter is next to nothing.
+
+    Args:
+        named: The trained weights of a model, by name; those of the matrices B may have a rate of their own (LoRA+,
+            arXiv:2402.12354).
+        config: Settings without any ``auto``.
+
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], config: RunConfig) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], config: RunConfig) -> None:
+        named = list(named)
+        self.parameters = [parameter for _, parameter in named]
         self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
-        self.optimizer = _make(config.optimizer, self.masters, config)
+        ratios = [config.lora_b_ratio if ".lora_B." in name else 1.0 for name, _ in named]
+        self.optimizer = _make(config.optimizer, self.masters, ratios, config)
 
     def collect(self) -> None:
         """Add the gradients of a micro-batch to the masters', in float32, and clear them."""
@@ -41,7 +49,7 @@ class AdapterOptimizer:
     def step(self, learning_rate: float) -> None:
         """Update the weights."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["ratio"]
         self.optimizer.step()
         self.copy_to_model()
 
@@ -88,9 +96,16 @@ class AdapterOptimizer:
         self.copy_to_model()
 
 
-def _make(name: str, parameters: list[torch.Tensor], config: RunConfig) -> torch.optim.Optimizer:
+def _make(name: str, parameters: list[torch.Tensor], ratios: list[float], config: RunConfig) -> torch.optim.Optimizer:
     options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8}
-    groups = [{"params": parameters, "weight_decay": config.weight_decay}]
+    groups = [
+        {
+            "params": [parameter for parameter, its in zip(parameters, ratios, strict=True) if its == ratio],
+            "weight_decay": config.weight_decay,
+            "ratio": ratio,
+        }
+        for ratio in sorted(set(ratios))
+    ]
     if name == "adamw":
         fused = parameters[0].device.type in ("cpu", "cuda")
         return torch.optim.AdamW(groups, fused=fused, **options)

@@ -272,6 +272,8 @@ class Trainer:
             alpha=float(config.lora_alpha),
             dropout=config.lora_dropout,
             targets=targets_for(config, loaded.info.architecture),
+            rslora=config.lora_rslora,
+            dora=config.lora_dora,
         )
 
     def _loop(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> TrainingLoop:

@@ -95,11 +95,16 @@ def _plan(model: Path, data: Path, **settings: Any) -> Trainer:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("cut", [1, 5, 6])
-def test_a_stopped_run_goes_on_to_the_same_result(cut: int, precision: str, model_folder: Folders, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("cut", "method"),
+    [(1, {}), (5, {}), (6, {}), (5, {"lora_dora": True, "lora_b_ratio": 4.0, "neftune_alpha": 0.5})],
+)
+def test_a_stopped_run_goes_on_to_the_same_result(
+    cut: int, method: dict[str, Any], precision: str, model_folder: Folders, data: Path
+) -> None:
     settings: dict[str, Any] = {
         "max_steps": 9, "batch_size": 2, "gradient_accumulation": 2, "lora_dropout": 0.1, "precision": precision,
-        "eval_fraction": 0.25, "eval_steps": 3, "early_stopping": 5,
+        "eval_fraction": 0.25, "eval_steps": 3, "early_stopping": 5, **method,
     }  # fmt: skip
     whole: list[Event] = []
     finished = _plan(model_folder(), data, **settings).run([whole.append])

@@ -1,0 +1,97 @@
+"""Ways to train an adapter besides plain LoRA: each does what its paper says, and is saved so that peft reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from ftk.training.noise import EmbeddingNoise
+from tests import tiny
+from tests.core.training.helpers import Run
+
+Folders = Callable[..., Path]
+METHODS: dict[str, dict[str, Any]] = {
+    "rslora": {"lora_rslora": True},
+    "dora": {"lora_dora": True},
+    "lora+": {"lora_b_ratio": 8.0},
+    "neftune": {"neftune_alpha": 0.5},  # the tiny models' embeddings are small
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_is_saved_as_peft_reads_it(
+    method: str, architecture: str, model_folder: Folders
+) -> None:
+    folder = model_folder(architecture)
+    run = Run(folder, max_steps=10, **METHODS[method])
+    assert run.losses[-1] < run.losses[0] - 0.1
+    assert run.result.run is not None
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), run.result.run.adapter)
+    ids = torch.tensor([tiny.tokenizer()("What comes after one?")["input_ids"]])
+    torch.testing.assert_close(loaded(ids).logits, run.result.model(ids).logits)
+
+
+@pytest.mark.parametrize("method", ["dora", "rslora", "neftune"])
+def test_methods_train_on_a_quantised_base(method: str, model_folder: Folders) -> None:
+    run = Run(model_folder(), max_steps=10, quantization="nf4", **METHODS[method])
+    assert run.losses[-1] < run.losses[0] - 0.1
+
+
+def test_rslora_divides_by_the_root_of_the_rank(model_folder: Folders) -> None:
+    scales = []
+    for method in ({}, METHODS["rslora"]):
+        model = Run(model_folder(), max_steps=1, lora_rank=16, lora_alpha=8.0, **method).result.model
+        scales.append(
+            next(m.scaling["default"] for m in model.modules() if isinstance(getattr(m, "scaling", None), dict))
+        )
+    assert scales == [8 / 16, 8 / math.sqrt(16)]
+
+
+def test_dora_trains_magnitudes(model_folder: Folders) -> None:
+    one, ten = (Run(model_folder(), max_steps=steps, **METHODS["dora"]).weights() for steps in (1, 10))
+    magnitudes = [name for name in ten if "magnitude" in name]
+    assert len(magnitudes) == len([name for name in ten if "lora_B" in name])
+    assert all(not torch.equal(one[name], ten[name]) for name in magnitudes)
+
+
+def test_lora_plus_gives_the_matrices_b_a_rate_of_their_own(model_folder: Folders) -> None:
+    plain, faster = (
+        Run(model_folder(), max_steps=1, warmup_ratio=0.0, learning_rate=1e-3, lora_b_ratio=ratio).weights()
+        for ratio in (1.0, 8.0)
+    )
+    for name, value in plain.items():
+        factor = 8 if "lora_B" in name else 1  # A stays where it is in the first step, for B is still zero
+        torch.testing.assert_close(faster[name], value * factor, rtol=1e-4, atol=1e-7)
+
+
+def test_noise_is_bounded_and_only_there_while_training() -> None:
+    model = tiny.model()
+    plain = model.get_input_embeddings()(torch.arange(64).view(2, 32))
+    noise = EmbeddingNoise(model, 5.0)
+    ids = torch.arange(64).view(2, 32)
+    model.eval()
+    assert torch.equal(model.get_input_embeddings()(ids), plain)
+    model.train()
+    added = model.get_input_embeddings()(ids) - plain
+    reach = 5 / math.sqrt(32 * plain.size(2))
+    assert 0.9 * reach < added.abs().max() <= reach * (1 + 1e-5)
+    assert abs(added.mean()) < 0.1 * reach
+    noise.remove()
+    assert torch.equal(model.get_input_embeddings()(ids), plain)
+
+
+def test_noise_depends_on_the_seed_alone_and_not_on_the_evaluation(model_folder: Folders) -> None:
+    settings: dict[str, Any] = {"eval_fraction": 0.25, "lora_b_ratio": 2.0, **METHODS["neftune"]}
+    first, again = (Run(model_folder(), **settings) for _ in range(2))
+    plain = Run(model_folder(), **{**settings, "neftune_alpha": 0.0})
+    assert first.losses == again.losses
+    assert first.losses != plain.losses
+    assert first.of("evaluation")[0].loss == plain.of("evaluation")[0].loss
