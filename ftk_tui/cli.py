@@ -6,8 +6,9 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ftk import __version__, recipes
@@ -112,9 +113,23 @@ def entry() -> None:
 def _complain(error: FtkError) -> None:
     """Say what happened and what to do; both may hold text of data and of models."""
     for begin, text in (("ftk: ", error.message), ("     ", error.hint)):
-        for line in shown(text or "").splitlines():
+        for line in _fitted(shown(text or "")):
             print(f"{begin}{line}", file=sys.stderr)
             begin = "     "
+
+
+def _fitted(text: str) -> Iterator[str]:
+    """The lines of a text, on a terminal broken between words; never within a word, which may be one to copy."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal
+        yield from text.splitlines()
+        return
+    for line in text.splitlines():
+        yield from textwrap.wrap(
+            line, max(20, width - 6), subsequent_indent=" " * (len(line) - len(line.lstrip())),
+            break_long_words=False, break_on_hyphens=False, replace_whitespace=False, drop_whitespace=True,
+        ) or [""]  # fmt: skip
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -173,7 +188,10 @@ def _run(arguments: list[str]) -> int:
 def _settings(options: argparse.Namespace) -> RunConfig:
     given = settings_from(options)
     if options.preset:
-        return recipes.load(options.preset).config.merged(given)
+        recipe = recipes.load(options.preset).config
+        if recipe.data.startswith("sample:") and given.get("data", recipe.data) != recipe.data:
+            given = {"compare": "auto", **given}  # the recipe's prompts ask what the sample answers
+        return recipe.merged(given)
     return build(given)
 
 

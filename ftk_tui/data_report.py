@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -225,8 +226,14 @@ def row_json(row: Row, number: int, *, held_out: bool = False) -> dict[str, Any]
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print text that is nobody's markup."""
-    console.print(Text(shown(text), style=style), soft_wrap=True)
+    """Print text that is nobody's markup; on a terminal with its lines broken between words, below their indent."""
+    safe = shown(text)
+    if not console.is_terminal:
+        console.print(Text(safe, style=style), soft_wrap=True)
+        return
+    for line in safe.split("\n"):
+        bare = line.lstrip(" ")
+        console.print(Padding(Text(bare, style=style), (0, 0, 0, len(line) - len(bare))))
 
 
 def matches(row: Row, words: Sequence[str]) -> bool:

@@ -13,6 +13,10 @@ from ftk import catalog, hub_api, recipes
 from ftk.errors import EXIT_DONE
 from ftk.models import sources
 
+_COLUMNS = ("model", "size", "reads", "licence", "GiB", "good", "state")
+_FOR_WIDE = ("reads", "licence")  # left out where names would have to be cut, which are there to be copied
+_WIDE = 78
+
 
 def models(search: str = "", *, as_json: bool = False) -> int:
     """Print the catalogue."""
@@ -23,25 +27,30 @@ def models(search: str = "", *, as_json: bool = False) -> int:
         for model in found:
             print(json.dumps(model.model_dump() | {"state": states[model.id]}))
         return EXIT_DONE
+    console = Console()
+    shown = [name for name in _COLUMNS if console.width >= _WIDE or name not in _FOR_WIDE]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "size", "reads", "licence", "GiB", "good", "state"):
+    for heading in shown:
         right = heading in ("size", "reads", "GiB", "good")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for model in found:
-        table.add_row(
-            model.id,
-            _count(model.weights),
-            f"{model.context // 1024}k",
-            model.license,
-            f"{model.vram.minimum_gib:.1f}",
-            f"{model.vram.recommended_gib:.1f}",
-            Text(states[model.id]),
-        )
-    console = Console()
+        cells = _cells(model) | {"state": states[model.id]}
+        table.add_row(*(Text(cells[heading]) for heading in shown))
     console.print(table if found else Text(f"No known model matches {search!r}."))
     print("Also: any hub id (owner/name), a local folder, a GGUF file.")
     print("GiB: GPU memory to train it at all; good: with comfort (see docs/models.md).")
     return EXIT_DONE
+
+
+def _cells(model: catalog.CatalogModel) -> dict[str, str]:
+    return {
+        "model": model.id,
+        "size": _count(model.weights),
+        "reads": f"{model.context // 1024}k",
+        "licence": model.license,
+        "GiB": f"{model.vram.minimum_gib:.1f}",
+        "good": f"{model.vram.recommended_gib:.1f}",
+    }
 
 
 def _state(model: catalog.CatalogModel, token: bool) -> str:

@@ -48,7 +48,7 @@ def plan(what: Plan, time: TimeEstimate | None) -> None:
         _say(console, "Time      not known before the model is downloaded: the Hub does not tell its size")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("setting", "value", "why"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "setting")
     for section in RunConfig.sections:
         for key in section.model_fields:
             value = getattr(what.config, key)

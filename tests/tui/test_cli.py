@@ -182,3 +182,26 @@ def test_durations_and_sparklines() -> None:
     assert text.sparkline([5, 5], 8) == "▁▁"
     assert text.sparkline([], 8) == text.sparkline([float("nan")], 8) == ""
     assert len(text.sparkline(list(range(1000)), 20)) == 20
+
+
+def test_names_are_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = run(capsys, "models")
+    assert all(f" {model.id} " in out for model in catalog.models())
+    assert "…" not in out
+
+
+def test_the_prompts_of_a_sample_are_not_asked_of_other_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = Path("saved.yaml")
+    for arguments, compare in (
+        (["--data", "sample:code"], "auto"),
+        (["--data", "sample:chat"], recipes.load("smollm2").config.compare),
+        (["--data", "sample:code", "--compare", "Why?"], ["Why?"]),
+    ):
+        assert run(capsys, "--preset", "smollm2", *arguments, "--save-preset", str(saved))[0] == 0
+        assert recipes.load(str(saved)).config.compare == compare
+        saved.unlink()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,7 +279,9 @@ def test_text_beyond_the_encoding_of_the_terminal_is_escaped(rows: str, encoding
     Path("x.jsonl").write_text(json.dumps({"prompt": "\u4f60?", "response": "caf\u00e9"}) + "\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     program = [str(Path(sys.executable).with_name("ftk")), "data"]
-    done = subprocess.run([*program, "inspect", "x.jsonl"], env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [*program, "inspect", "x.jsonl", "--eval-fraction", "0"], env=environment, capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     done = subprocess.run([*program, "rows", "x.jsonl"], env=environment, capture_output=True, check=False)
     assert b"\\u4f60?" in done.stdout
@@ -292,3 +299,28 @@ def test_one_of_a_thing_is_said_as_one(capsys: pytest.CaptureFixture[str]) -> No
         "In a .jsonl file every line is",
     ):
         assert part in out
+
+
+def test_lines_are_broken_between_words_on_a_narrow_terminal(rows: str) -> None:
+    Path("x.csv").write_text("foo,bar\n" + "hello there,hi my friend\n" * 3, encoding="utf-8")
+    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm"}
+    for arguments in (["inspect", rows], ["inspect", "x.csv"]):
+        said = on_terminal([str(Path(sys.executable).with_name("ftk")), "data", *arguments], environment)
+        lines = [line.rstrip() for line in said.splitlines()]
+        assert max(map(len, lines)) <= 60
+        assert len(lines) > 5
+
+
+def on_terminal(program: list[str], environment: dict[str, str]) -> str:
+    """What a program leaves on a terminal of 60 columns, its escapes taken out."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    with subprocess.Popen(program, stdin=follower, stdout=follower, stderr=follower, env=environment):
+        os.close(follower)
+        said = b""
+        with contextlib.suppress(OSError):  # what reading gives when the program has ended
+            while part := os.read(leader, 10_000):
+                said += part
+    os.close(leader)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).replace("\r\n", "\n")
+    return "\n".join(line.rpartition("\r")[2] for line in plain.split("\n"))  # without what was written over

@@ -328,7 +328,7 @@ def special_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 
 def refused(error: DataError) -> Finding:
-    """What is said of a data set of which the model's chat template refuses a row."""
+    """What is said of a data set that cannot be split, or of which the model's chat template refuses a row."""
     hint = error.hint or "mend the row, or choose another format: --template chatml, alpaca or plain"
     change = (hint[:1].lower() + hint[1:]).rstrip(".")
     return Finding("refused", "error", 1, error.message.rstrip("."), (), "refuses to train", change)

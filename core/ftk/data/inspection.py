@@ -83,11 +83,12 @@ def inspect_dataset(
     dataset = load_dataset(spec, columns=wanted.columns, skip_bad=EVERYTHING, progress=telling("read"))
     dataset = unique_rows(first_rows(dataset, wanted.max_rows), wanted.duplicates)
     other = load_dataset(wanted.eval_data, columns=wanted.columns, skip_bad=EVERYTHING) if wanted.eval_data else None
-    parts = None
-    if len(dataset) > 1:
-        parts = split(dataset, wanted.eval_fraction, seed=wanted.seed, held_out=other)
-    encoded = template = None
+    parts = encoded = template = None
     refused: list[Finding] = []
+    try:
+        parts = split(dataset, wanted.eval_fraction, seed=wanted.seed, held_out=other)
+    except DataError as error:
+        refused.append(checks.refused(error))
     statistics = get_dataset_stats(dataset) | _sides(parts)
     if tokenizer is not None:
         template = templates.choose(tokenizer, wanted.template)

@@ -74,7 +74,8 @@ def _chosen(dataset: Dataset, fraction: float, seed: int) -> Split:
     groups, first = np.unique(store.digests[once], return_index=True)
     if len(groups) < 2:
         raise DataError(
-            f"{dataset.name} has one row (or only equal ones); evaluation needs another.", hint="Use --eval-fraction 0."
+            f"{dataset.name} has one row (or only equal ones), so that none can be set aside to measure with.",
+            hint="Train without measuring: --eval-fraction 0; or name a file to measure with: --eval-data FILE.",
         )
     rank = mixed(groups, seed)
     source_of = store.sources[once[first]]

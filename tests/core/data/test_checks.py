@@ -230,3 +230,14 @@ def test_the_steps_are_those_of_what_is_trained_on() -> None:
     assert found.statistics["steps_per_epoch"] == len(
         prepare_dataset(rows, tiny.tokenizer(), max_length=16, eval_fraction=0.0).train.examples
     )
+
+
+def test_a_data_set_that_cannot_be_split_is_shown_all_the_same() -> None:
+    for rows in (GOOD[:1], GOOD[:1] * 3):
+        found = inspect_dataset(rows).findings[0]
+        assert (found.severity, found.action) == ("error", "refuses to train")
+        assert "one row" in found.message
+        assert "--eval-fraction 0" in found.change
+        assert not [
+            f for f in inspect_dataset(rows, None, Settings(eval_fraction=0.0)).findings if f.severity == "error"
+        ]
