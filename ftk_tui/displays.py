@@ -27,6 +27,7 @@ _PHASES = {
     "quantise": "Loading and quantising the model",
     "prepare": "Preparing the data",
     "check": "Checking the data",
+    "adapter": "Putting the adapter on",
     "train": "Training",
     "save": "Saving",
     "compare": "Asking base and tuned model",
@@ -95,7 +96,7 @@ class PlainDisplay(_Told):
         if isinstance(event, Phase):
             if event.name != self._phase:
                 self._phase = event.name
-                self._say(f"{_PHASES.get(event.name, event.name)}: {event.detail}")
+                self._say(": ".join(filter(None, (_PHASES.get(event.name, event.name), event.detail))))
         elif isinstance(event, Step):
             portion = 50 * event.step // event.total_steps
             if portion != self._last or event.step == event.total_steps:

@@ -22,6 +22,7 @@ from ftk.training.trainer import RunResult, Trainer
 
 from .displays import Display, JsonDisplay, PlainDisplay, RichDisplay, SilentDisplay
 from .meter import meter, reading
+from .profile import Profile
 
 
 def quiet_libraries(*, debug: bool) -> None:
@@ -56,9 +57,9 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def train(settings: RunConfig, *, as_json: bool) -> int:
+def train(settings: RunConfig, *, as_json: bool, profile: bool = False) -> int:
     """Plan and train; returns the exit code."""
-    return _carry_out(Trainer(_planned(settings, as_json=as_json)), as_json=as_json)
+    return _carry_out(Trainer(_planned(settings, as_json=as_json)), as_json=as_json, profile=profile)
 
 
 def _planned(settings: RunConfig, *, as_json: bool) -> Plan:
@@ -86,14 +87,17 @@ def resume(name: str, *, as_json: bool) -> int:
     return _carry_out(Trainer(plan, resume=run), as_json=as_json)
 
 
-def _carry_out(trainer: Trainer, *, as_json: bool) -> int:
+def _carry_out(trainer: Trainer, *, as_json: bool, profile: bool = False) -> int:
     display = _display(trainer.plan, as_json=as_json)
-    runner = Runner(trainer, [display])
+    times = Profile() if profile and not as_json else None  # in JSON every event has its time
+    runner = Runner(trainer, [display, times] if times else [display])
     _handle_signals(runner, display)
     with display:
         runner.start()
         result = runner.result()
     display.summary(result)
+    if times:
+        times.show()
     return _exit_code(result)
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from ftk import events as kinds
+from ftk.events import Phase, Step
 from ftk_tui.cli import main
+from ftk_tui.profile import Profile
 from tests import tiny
 
 Folders = Callable[..., Path]
@@ -158,3 +160,36 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capsys.readouterr().err
     assert main(["--preset", "gpt2", "--data", "missing.jsonl", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_profile_says_where_the_time_went(
+    model_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tiny.ROWS))
+    arguments = ["--model", str(model_folder()), "--data", "rows.jsonl", "--max-steps", "3", "--compare", "none"]
+    assert main([*arguments, "--profile"]) == 0
+    out = capsys.readouterr().out
+    table = out[out.index("where the time went") :]
+    for part in ("model loaded", "data tokenised", "first step", "other steps", "evaluations", "checkpoints"):
+        assert part in table
+    assert "From the command to the end of the first step:" in table
+
+
+def test_the_profile_counts_all_time_once() -> None:
+    times = Profile()
+    begin = times._last
+    when = iter(range(1, 99))
+    step = {"total_steps": 2, "epoch": 0.0, "loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0, "tokens": 1,
+            "supervised_tokens": 1, "tokens_per_s": 1.0, "eta_s": 0.0, "elapsed_s": 0.0, "memory_bytes": 1}  # fmt: skip
+    for make in (
+        lambda at: Phase(name="load", time=at),
+        lambda at: Phase(name="train", time=at),
+        lambda at: Step(step=1, time=at, **step),  # type: ignore[arg-type]
+        lambda at: Step(step=2, time=at, **step),  # type: ignore[arg-type]
+        lambda at: Phase(name="save", time=at),
+    ):
+        times(make(begin + next(when)))
+    assert {name: round(value) for name, value in times.seconds.items() if value} == {
+        "start": 1, "load": 1, "first": 1, "steps": 2,
+    }  # fmt: skip
+    assert round(times.to_first_step or 0) == 3

@@ -169,6 +169,7 @@ class Trainer:
             tokenizer = loaded.tokenizer
             data = self._prepare(loaded, control)
             self._check(control)
+            self._phase("adapter")
             model = self._adapted(loaded)
             loop = self._loop(model, tokenizer, data, control)
             if start:
