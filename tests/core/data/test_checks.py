@@ -218,7 +218,7 @@ def test_an_inspection_shows_what_training_would_refuse() -> None:
         {"role": "tool", "content": "here"},
         {"role": "assistant", "content": "There."},
     ]
-    found = inspect_dataset([{"messages": turns}], tiny.tokenizer())
+    found = inspect_dataset([{"messages": turns}], tiny.tokenizer(), Settings(eval_fraction=0.0))
     assert found.findings[0].severity == "error"
     assert "the list, row 1" in found.findings[0].message
     assert "leaves out the tool call" in found.findings[0].message
@@ -238,6 +238,5 @@ def test_a_data_set_that_cannot_be_split_is_shown_all_the_same() -> None:
         assert (found.severity, found.action) == ("error", "refuses to train")
         assert "one row" in found.message
         assert "--eval-fraction 0" in found.change
-        assert not [
-            f for f in inspect_dataset(rows, None, Settings(eval_fraction=0.0)).findings if f.severity == "error"
-        ]
+        unmeasured = inspect_dataset(rows, None, Settings(eval_fraction=0.0))
+        assert "error" not in {finding.severity for finding in unmeasured.findings}
