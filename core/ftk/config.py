@@ -95,7 +95,9 @@ class DataSettings(_Settings):
         None, description="Which column is what, where it is not recognised: prompt=Q,response=A."
     )
     skip_bad: Annotated[int, Field(ge=0)] = Field(
-        0, description="Leave out so many rows that cannot be read, and count them, instead of stopping."
+        0,
+        description="Leave out so many rows that cannot be read, or that the chat template refuses, and count them, "
+        "instead of stopping.",
     )
     duplicates: Duplicates = Field("keep", description="Equal rows: keep all, or drop all but one of each.")
     eval_data: Text | None = Field(

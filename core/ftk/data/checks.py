@@ -128,6 +128,7 @@ def check(
     parts: Split | None = None,
     encoded: Encoded | None = None,
     *,
+    held_out: Encoded | None = None,
     max_length: int = 512,
     skip_bad: int = 0,
     special: Iterable[str] = (),
@@ -139,6 +140,7 @@ def check(
         dataset: As it was read.
         parts: Its sides, to see whether they overlap.
         encoded: Its training rows as tokens, to see what does not fit.
+        held_out: Its held-out rows as tokens.
         max_length: The limit that they were encoded with.
         skip_bad: Unreadable rows that are tolerated.
         special: The texts that the model's tokenizer reads as control tokens; see `special_tokens`.
@@ -159,7 +161,7 @@ def check(
         *_copies(dataset, seen),
         *_answers(seen, rows),
         *_contents(seen),
-        *losses(dataset, parts, encoded, max_length=max_length, skip_bad=skip_bad),
+        *losses(dataset, parts, encoded, held_out=held_out, max_length=max_length, skip_bad=skip_bad),
         *_languages(seen),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
@@ -171,6 +173,7 @@ def losses(
     parts: Split | None = None,
     encoded: Encoded | None = None,
     *,
+    held_out: Encoded | None = None,
     max_length: int = 512,
     skip_bad: int = 0,
 ) -> list[Finding]:
@@ -179,6 +182,7 @@ def losses(
         *_reading(dataset, skip_bad),
         *(_overlap(parts) if parts else ()),
         *(_lengths(encoded, max_length) if encoded else ()),
+        *(_held_out(held_out, max_length) if held_out else ()),
     ]
 
 
@@ -350,6 +354,13 @@ def _lengths(encoded: Encoded, limit: int) -> Iterator[Finding]:
         )  # fmt: skip
     severity: Severity = "warning" if encoded.examples else "error"
     action = "leaves them out" if encoded.examples else "refuses to train, as nothing is left"
+    if encoded.refused:
+        yield Finding(
+            "refused", "warning", len(encoded.refused),
+            f"refused by the model's chat template: {count_of(len(encoded.refused))}", encoded.refused[:FIRST],
+            "leaves them out, as --skip-bad allows",
+            "mend them, or choose another format: --template chatml, alpaca or plain",
+        )  # fmt: skip
     if encoded.unlearnt:
         yield Finding(
             "unlearnt", severity, len(encoded.unlearnt),
@@ -361,6 +372,19 @@ def _lengths(encoded: Encoded, limit: int) -> Iterator[Finding]:
             "dropped", severity, len(encoded.dropped),
             f"no token of the answer within {limit:,} tokens, or too long: {count_of(len(encoded.dropped))}",
             encoded.dropped[:FIRST], action, "raise --max-length, or shorten the prompts",
+        )  # fmt: skip
+
+
+def _held_out(encoded: Encoded, limit: int) -> Iterator[Finding]:
+    """What of the held-out rows is not measured with."""
+    lost = [*encoded.dropped, *encoded.unlearnt, *encoded.refused]
+    count = encoded.cut + len(lost)
+    if count:
+        yield Finding(
+            "held-out", "warning", count,
+            f"held-out rows that cannot be measured with as a whole (longer than {limit:,} tokens, mostly): "
+            f"{count_of(count)}", tuple([*encoded.cut_rows, *lost][:FIRST]),
+            "measures with what is left of them", "raise --max-length",
         )  # fmt: skip
 
 

@@ -26,13 +26,15 @@ class Shape:
     """How rows become examples.
 
     `max_length` is in tokens; `turns` are the assistant turns that are learnt; a longer row is cut at its end, or
-    dropped whole; `system` is put before conversations that have no system turn.
+    dropped whole; `system` is put before conversations that have no system turn; so many as `refusals` tells may be
+    left out because the chat template refuses them.
     """
 
     max_length: int
     turns: Literal["all", "last"] = "all"
     long_rows: Literal["cut", "drop"] = "cut"
     system: str | None = None
+    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Encoded:
     """The examples of a data set, and what became of rows that are too long.
 
     `cut` rows lost their end and are learnt without it, `cut_rows` are the origins of the first of them; the rows
-    of `dropped` gave no example at all, and those of `unlearnt` have the weight 0 on every answer. A row is counted
-    on one side only, and once, however often it occurs.
+    of `dropped` gave no example at all, those of `unlearnt` have the weight 0 on every answer, and the chat template
+    refuses those that the messages of `refused` name. A row is counted on one side only, and once, however often it
+    occurs.
     """
 
     examples: Sequence[Example]
@@ -66,6 +69,7 @@ class Encoded:
     dropped: tuple[str, ...]
     cut_rows: tuple[str, ...] = ()
     unlearnt: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -84,13 +88,14 @@ class Encoded:
 class RowExamples:
     """What became of one row: its examples (`marked`, or `examples` in full), and how many of them were cut.
 
-    `unlearnt` tells that it has none because every answer has the weight 0.
+    `unlearnt` tells that it has none because every answer has the weight 0, `refused` why the chat template refuses it.
     """
 
     origin: str
     marked: list[Marked]
     cut: int
     unlearnt: bool = False
+    refused: DataError | None = None
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -155,9 +160,18 @@ def stream(rows: Iterable[Row], tokenizer: Any, shape: Shape) -> Generator[RowEx
         shape: How.
 
     Raises:
-        DataError: the template refuses a row; the message names it.
+        DataError: the template refuses more rows than it may; the message names the last of them.
 
     """
+    refused = 0
+    for row in _all(rows, tokenizer, shape):
+        refused += row.refused is not None
+        if row.refused is not None and refused > shape.refusals:
+            raise row.refused
+        yield row
+
+
+def _all(rows: Iterable[Row], tokenizer: Any, shape: Shape) -> Iterator[RowExamples]:
     template = Template(tokenizer)
     if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
         backend.no_truncation()
@@ -168,7 +182,7 @@ def stream(rows: Iterable[Row], tokenizer: Any, shape: Shape) -> Generator[RowEx
         waiting = None
         while batch := list(islice(remaining, _BATCH)):
             plans = _plans(batch, template, masker, shape)
-            texts = [text for row in plans for plan in row for text in plan.texts]
+            texts = [text for row in plans if isinstance(row, list) for plan in row for text in plan.texts]
             following = (batch, plans, pool.submit(masker.tokenise, texts))
             if waiting:
                 yield from _finished(*waiting, masker, shape)
@@ -177,22 +191,26 @@ def stream(rows: Iterable[Row], tokenizer: Any, shape: Shape) -> Generator[RowEx
             yield from _finished(*waiting, masker, shape)
 
 
-def _plans(batch: list[Row], template: Template, masker: Masker, shape: Shape) -> list[list[Plan]]:
-    """What to tokenise for every row."""
+_Planned = list[Plan] | DataError
+
+
+def _plans(batch: list[Row], template: Template, masker: Masker, shape: Shape) -> list[_Planned]:
+    """What to tokenise for every row, or why its conversation is refused."""
     spoken = [with_system(row, shape.system) for row in batch if row.text is None]
     rendered = iter(template.rendered(spoken, shape.turns))
-    return [
-        [masker.plan(text) for text in (next(rendered) if row.text is None else [Rendered(row.text, [], False)])]
-        for row in batch
-    ]
+    found = [next(rendered) if row.text is None else [Rendered(row.text, [], False)] for row in batch]
+    return [texts if isinstance(texts, DataError) else [masker.plan(text) for text in texts] for texts in found]
 
 
 def _finished(
-    rows: list[Row], plans: list[list[Plan]], tokens: Future[list[list[int]]], masker: Masker, shape: Shape
+    rows: list[Row], plans: list[_Planned], tokens: Future[list[list[int]]], masker: Masker, shape: Shape
 ) -> Iterator[RowExamples]:
     """The examples of a batch."""
-    made = masker.marked((plan for row in plans for plan in row), tokens.result())
+    made = masker.marked((plan for row in plans if isinstance(row, list) for plan in row), tokens.result())
     for row, planned in zip(rows, plans, strict=True):
+        if isinstance(planned, DataError):
+            yield RowExamples(row.origin, [], 0, refused=planned)
+            continue
         marked = [part for parts in islice(made, len(planned)) for part in parts]
         yield _raw(row, marked, shape, masker.begin) if row.text is not None else _fitted(row, marked, shape)
 

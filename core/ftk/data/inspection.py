@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from ..errors import DataError
@@ -109,8 +109,9 @@ def _measured(
     rows: Rows, tokenizer: Any, wanted: Settings, progress: Callable[[int, int], None] | None
 ) -> tuple[Encoded, dict[str, Any]]:
     """The rows as training would have them, and their lengths without the limit."""
-    (whole,) = tokens.tokenised([rows], tokenizer, unlimited(wanted.shape), progress)
-    (encoded,) = tokens.tokenised([rows], tokenizer, wanted.shape)
+    shape = replace(wanted.shape, refusals=max(0, wanted.skip_bad - rows.store.info.faults))
+    (whole,) = tokens.tokenised([rows], tokenizer, unlimited(shape), progress)
+    (encoded,) = tokens.tokenised([rows], tokenizer, shape)
     return encoded, summary_of(whole, wanted.shape.max_length, wanted.batch_size, encoded)
 
 
@@ -121,4 +122,4 @@ def _sides(parts: Split | None) -> dict[str, Any]:
 
 def unlimited(shape: Shape) -> Shape:
     """The shape without its limit, to see how long rows are."""
-    return Shape(1 << 30, shape.turns, "cut", shape.system)
+    return replace(shape, max_length=1 << 30, long_rows="cut")

@@ -55,7 +55,7 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
         train_on: The assistant turns that are learnt: ``all``, or the ``last`` of each conversation.
         long_rows: Longer rows are ``cut`` at their end, or ``drop`` leaves them out.
         columns: Which column is what; see `load_dataset`.
-        skip_bad: So many rows that cannot be read are left out.
+        skip_bad: So many rows that cannot be read, or that the chat template refuses, are left out.
         duplicates: ``drop`` keeps one of each of the equal rows.
         seed: Which rows are set aside.
         progress: Called with rows done and rows in all; may raise to cancel.
@@ -69,7 +69,7 @@ def prepare_dataset(  # noqa: PLR0913 - the settings of the section `data`, each
     other = load_dataset(eval_data, columns=columns, skip_bad=skip_bad) if eval_data else None
     parts = split(loaded, eval_fraction, seed=seed, held_out=other)
     name = templates.choose(tokenizer, template)
-    shape = Shape(max_length, train_on, long_rows, system_prompt)
+    shape = Shape(max_length, train_on, long_rows, system_prompt, max(0, skip_bad - loaded.info.faults))
     if other is None:
         train, held_out = tokens.tokenised([parts.train, parts.held_out], tokenizer, shape, progress)
     else:

@@ -88,7 +88,7 @@ class Template:
         stop = len(answered.rstrip())
         return stop, any(answered.endswith(token, 0, stop) for token in self._added)
 
-    def rendered(self, rows: Sequence[Row], turns: Literal["all", "last"] = "all") -> list[list[Rendered]]:
+    def rendered(self, rows: Sequence[Row], turns: Literal["all", "last"] = "all") -> list[list[Rendered] | DataError]:
         """The texts that conversations become.
 
         Args:
@@ -96,10 +96,8 @@ class Template:
             turns: The assistant turns that are learnt.
 
         Returns:
-            The texts of each conversation; none where every assistant turn has the weight 0.
-
-        Raises:
-            DataError: the template refuses one, or leaves out a tool call; the message names the row.
+            The texts of each conversation, none where every assistant turn has the weight 0; or, in their place, the
+            fault of one that the template refuses or leaves a tool call out of.
 
         """
         learnt = [_learnt(row, turns) for row in rows]
@@ -109,13 +107,13 @@ class Template:
             for part, prompt in _views(row.messages, indices)
         ]
         texts = iter(render_many(self.tokenizer, wanted))
-        made = []
+        made: list[list[Rendered] | DataError] = []
         for row, indices in zip(rows, learnt, strict=True):
             views = [next(texts) for _ in _views(row.messages, indices)]
             try:
                 made.append(self._row(row, indices, views))
             except DataError as error:
-                raise DataError(f"{row.origin}: {error.message}", hint=error.hint) from None
+                made.append(DataError(f"{row.origin}: {error.message}", hint=error.hint))
         return made
 
     def _row(self, row: Row, learnt: list[int], views: list[str | DataError]) -> list[Rendered]:

@@ -18,7 +18,7 @@ from .mapped import Mapped
 from .masking import Marked
 from .store import FORMAT
 
-_METHOD = 4
+_METHOD = 5
 """Part of every cache key: raised when the same rows become other tokens."""
 _BATCH = 1000
 
@@ -99,7 +99,7 @@ def tokenised(
         progress: Called with rows done and rows in all; may raise to cancel, and then nothing is kept.
 
     Raises:
-        DataError: the template refuses a row.
+        DataError: the template refuses more rows than the shape allows.
 
     """
     import numpy as np
@@ -125,7 +125,10 @@ def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
     indices = np.repeat(begins - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) + np.arange(counts.sum())
     is_unlearnt = np.isin(places, made.info["unlearnt"])
     unlearnt = np.unique(part.indices[is_unlearnt])
-    dropped = np.unique(part.indices[(counts == 0) & ~is_unlearnt])
+    mine = set(places.tolist())
+    refused = {place: message for place, message in made.info["refused"] if place in mine}
+    is_refused = np.isin(places, list(refused))
+    dropped = np.unique(part.indices[(counts == 0) & ~is_unlearnt & ~is_refused])
     cut = np.unique(part.indices[(counts > 0) & np.isin(places, made.info["cut"])])
     return Encoded(
         Examples(made, rows, indices),
@@ -133,6 +136,7 @@ def _encoded(part: Rows, rows: Rows, wanted: Any, made: TokenStore) -> Encoded:
         tuple(part.store.origin(int(row)) for row in dropped),
         tuple(part.store.origin(int(row)) for row in cut[: encoding.CUT_ROWS_NAMED]),
         tuple(part.store.origin(int(row)) for row in unlearnt),
+        tuple(refused.values()),
     )
 
 
@@ -151,17 +155,21 @@ def _tokenizer_hash(tokenizer: Any) -> str:
 def _write(folder: Path, rows: Rows, tokenizer: Any, shape: Shape, progress: Progress | None) -> None:
     cut: list[int] = []
     unlearnt: list[int] = []
+    refused: list[tuple[int, str]] = []
     with _Writer(folder / "tokens.arrow") as writer, closing(encoding.stream(rows, tokenizer, shape)) as stream:
         for place, row in enumerate(stream):
             if row.cut:
                 cut.append(place)
             if row.unlearnt:
                 unlearnt.append(place)
+            if row.refused:
+                refused.append((place, row.refused.message))
             for part in row.marked:
                 writer.add(place, part)
             if progress and (place % 200 == 199 or place == len(rows) - 1):
                 progress(place + 1, len(rows))
-    (folder / "info.json").write_text(json.dumps({"cut": cut, "unlearnt": unlearnt}), encoding="utf-8")
+    info = {"cut": cut, "unlearnt": unlearnt, "refused": refused}
+    (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 class _Writer:

@@ -42,13 +42,16 @@ def remarks(
             dataset,
             data.parts,
             data.train,
+            held_out=data.held_out,
             max_length=length,
             skip_bad=skip_bad,
             special=checks.special_tokens(tokenizer),
             progress=progress,
         )
     else:
-        found = checks.losses(dataset, data.parts, data.train, max_length=length, skip_bad=skip_bad)
+        found = checks.losses(
+            dataset, data.parts, data.train, held_out=data.held_out, max_length=length, skip_bad=skip_bad
+        )
         yield Warned(
             code="unchecked",
             message=f"The texts of {len(dataset):,} rows were not looked through.",

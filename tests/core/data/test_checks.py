@@ -16,6 +16,7 @@ from ftk.data.checks import Finding
 from ftk.data.dataset import SAMPLES
 from ftk.data.encoding import Shape
 from ftk.data.inspection import Settings
+from ftk.errors import DataError
 from tests import tiny
 
 GOOD = [{"prompt": f"What is {n} and {n}?", "response": f"It makes {2 * n}, which is even."} for n in range(60)]
@@ -240,3 +241,36 @@ def test_a_data_set_that_cannot_be_split_is_shown_all_the_same() -> None:
         assert "--eval-fraction 0" in found.change
         unmeasured = inspect_dataset(rows, None, Settings(eval_fraction=0.0))
         assert "error" not in {finding.severity for finding in unmeasured.findings}
+
+
+def _refusing() -> Any:
+    """A tokenizer whose template refuses what mentions a tool."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if 'tool' in m['content'] %}{{ raise_exception('no tools here') }}{% endif %}"
+        "{% endfor %}" + tiny.CHATML
+    )
+    return tokenizer
+
+
+def test_rows_that_the_template_refuses_are_tolerated_as_others_that_cannot_be_read() -> None:
+    rows = [*GOOD, {"prompt": "Which tool?", "response": "None."}, {"prompt": "b", "response": None}]
+    with pytest.raises(DataError, match=r"row 61.*no tools here"):
+        prepare_dataset(rows, _refusing(), skip_bad=1, eval_fraction=0.0)
+    data = prepare_dataset(rows, _refusing(), skip_bad=2, eval_fraction=0.0)
+    assert (len(data.train.examples), data.train.dropped) == (60, ())
+    (message,) = data.train.refused
+    assert message.startswith("the list, row 61")
+    found = {f.code: f for f in inspect_dataset(rows, _refusing(), Settings(skip_bad=2, eval_fraction=0.0)).findings}
+    assert (found["refused"].severity, found["refused"].count) == ("warning", 1)
+    assert found["unreadable"].severity == "warning"
+    found = {f.code: f for f in inspect_dataset(rows, _refusing(), Settings(skip_bad=1, eval_fraction=0.0)).findings}
+    assert found["refused"].severity == "error"
+
+
+def test_held_out_rows_that_are_cut_are_told() -> None:
+    long = {"prompt": "Long?", "response": "word " * 90}
+    data = prepare_dataset(GOOD, tiny.tokenizer(), eval_data=[long, GOOD[0]], max_length=64)
+    found = {f.code: f for f in checks.losses(data.dataset, data.parts, data.train, held_out=data.held_out)}
+    assert (found["held-out"].count, found["held-out"].rows) == (1, ("the list, row 1",))
+    assert "cut" not in found

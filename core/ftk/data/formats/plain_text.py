@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .base import Encoding, Input, Record, Records, open_text
 
-_PIECE = 1 << 16  # characters: many windows of tokens, so that hardly any context is lost between two pieces
+_PIECE = 1 << 14  # characters: several windows of tokens, and pieces enough to set some aside
 
 
 def read(source: Input, encoding: Encoding) -> Records:
-    """Read a text file; one record for every 64 Ki characters, cut at an empty line where there is one."""
+    """Read a text file; one record for every 16 Ki characters, cut at an empty line where there is one."""
     lines: list[str] = []
     size, begin = 0, 1
     with open_text(source, encoding) as file:
