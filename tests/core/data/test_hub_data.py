@@ -168,7 +168,9 @@ def test_a_licence_that_is_not_accepted_is_said_with_its_page(hub: HubServer, re
 
 def test_a_data_set_without_files_that_ftk_reads_is_refused(hub: HubServer) -> None:
     hub.repositories[NAME] = Repository({"README.md": b"# Nothing\n", "notes.bin": b"x"})
-    refusal(NAME)
+    error = refusal(NAME)
+    assert NAME in error.message
+    assert error.hint
 
 
 def test_no_network_is_no_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
