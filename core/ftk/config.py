@@ -179,6 +179,15 @@ class TrainingSettings(_Settings):
         "auto",
         description="Recompute activations to save memory (about 30 % slower); auto: on a GPU for 2B and more.",
     )
+    fast: bool | Auto = Field(
+        "auto",
+        description="Rows without padding, fused adapters and loss; auto: where proved for the architecture.",
+    )
+    compile: bool | Auto = Field(
+        "auto",
+        description="Fuse each layer with torch.compile; the first time takes up to a minute; auto: for runs that "
+        "are long enough.",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of everything random.")
 
 

@@ -16,7 +16,7 @@ from . import autoconfig
 from .autoconfig import Plan
 from .catalog import CatalogModel
 from .config import build
-from .data.rows import Row
+from .data.lengths import tokens_per_row
 from .data.split import first_rows
 from .errors import ModelError
 
@@ -24,9 +24,6 @@ _CPU_EFFICIENCY = 0.15
 """Part of the matmul rate that the loop reaches on a CPU; SmolLM2-135M on two cores reached 0.13 to 0.17."""
 _GPU_EFFICIENCY = 0.35
 """The same on a GPU: a usual value for fine-tuning with short rows; not measured on ftk's own loop yet."""
-_CHARACTERS_PER_TOKEN = 4.0
-_TEMPLATE_TOKENS = 12
-_ROWS_LOOKED_AT = 2000
 _BYTES_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 _CONTEXT = 0.5 * 2**30
 _MARGIN = 1.1
@@ -69,12 +66,12 @@ def for_plan(plan: Plan) -> TimeEstimate:
     """
     config = plan.config
     rows = first_rows(plan.dataset, config.max_rows).rows
-    sample = rows[:: max(1, len(rows) // _ROWS_LOOKED_AT)]
-    characters = sum(_characters(row) for row in sample) / len(sample)
-    row = min(float(config.max_length), characters / _CHARACTERS_PER_TOKEN)
+    row = tokens_per_row(rows, config.max_length)
     steps = plan.total_steps
     tokens = int(steps * config.batch_size * config.gradient_accumulation * row)
-    weights = _weights(plan)
+    weights = plan.source.size
+    if weights is None:
+        raise ModelError(f"How large {plan.source.name} is cannot be known before it is downloaded.")
     rate = matmul_rate(config.device, str(config.precision))
     on_cpu = config.device == "cpu"
     recomputed = 4 / 3 if config.gradient_checkpointing is True else 1.0
@@ -89,22 +86,6 @@ def for_plan(plan: Plan) -> TimeEstimate:
         tokens_per_s=per_second,
         basis=f"{rate / 1e12:.2f} TFLOP/s measured here in {config.precision}, {weights / 1e9:.2f}B weights",
     )
-
-
-def _characters(row: Row) -> int:
-    return len(row.text or "") + sum(len(turn["content"]) + 4 * _TEMPLATE_TOKENS for turn in row.messages)
-
-
-def _weights(plan: Plan) -> int:
-    """The number of weights: the catalogue's, the Hub's, or from the size of the files (16 bits a weight; GGUF: 4)."""
-    source = plan.source
-    if source.entry or source.weights:
-        return source.entry.weights if source.entry else int(source.weights or 0)
-    if source.path and source.path.is_file():
-        return source.path.stat().st_size * 2
-    if source.path:
-        return max(1, sum(file.stat().st_size for file in source.path.glob("*.safetensors")) // 2)
-    raise ModelError(f"How large {source.name} is cannot be known before it is downloaded.")
 
 
 def matmul_rate(device: str = "cpu", precision: str = "float32", seconds: float = 0.5) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -182,3 +184,24 @@ def _cgroup_limit() -> int | None:
             value = int(Path(name).read_text().strip())
             return value if value < 2**60 else None
     return None
+
+
+def compile_obstacle(device: str) -> str:
+    """Why layers cannot be compiled on this device, in words; empty if they can.
+
+    On a CPU torch writes C++ and needs a compiler of the machine; on CUDA it brings one (Triton), which still
+    needs a C compiler for its launchers.
+    """
+    if device.startswith("cuda"):
+        if importlib.util.find_spec("triton") is None:
+            return "Triton, which compiles for the GPU, is not installed"
+        return "" if _compiler(("CC",), ("cc", "gcc", "clang")) else "no C compiler (gcc, clang) was found"
+    if device != "cpu":
+        return f"layers are not compiled on {device}"
+    return "" if _compiler(("CXX",), ("g++", "clang++", "c++")) else "no C++ compiler (g++, clang++) was found"
+
+
+def _compiler(variables: tuple[str, ...], names: tuple[str, ...]) -> str | None:
+    """The compiler that the environment names, else the first one that is there."""
+    wanted = [os.environ[variable] for variable in variables if os.environ.get(variable)]
+    return next((found for name in wanted or names if (found := shutil.which(name))), None)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from .errors import FtkError
 from .events import Listener
+from .training.allocator import keep_freed_memory
 from .training.control import Control
 from .training.trainer import RunResult, Trainer
 
@@ -52,6 +53,7 @@ class Runner:
         """
         if self._thread is not None:
             raise RuntimeError("This runner was started already.")
+        keep_freed_memory()  # here, because a thread takes over the heap that it finds
         self._thread = threading.Thread(target=self._work, name="ftk-run", daemon=True)
         self._thread.start()
         return self

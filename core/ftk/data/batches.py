@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from .encoding import Example
@@ -17,20 +18,34 @@ from .encoding import Example
 _WINDOW = 16  # steps whose rows are grouped by length: wide enough to save padding, narrow enough to stay random
 
 
+PACKED_MULTIPLE = 16
+"""Rows without padding are filled up to a multiple of this: matmuls like it, and fewer shapes are met."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """A padded micro-batch. Tensors of shape (rows, length): token ids, mask of real tokens, and of targets.
+    """A micro-batch: token ids of shape (rows, length), or (1, tokens) for rows without padding.
 
     `predict[b, t]` is true where the token at t + 1 is supervised; `labels` holds those tokens in the order
-    of the true places of `predict`, a vector of length `targets`.
+    of the true places of `predict`, a vector of length `targets`. Padded rows have an `attention_mask` of the
+    real tokens; rows without padding have `position_ids` and `starts`, the place where each row begins and
+    the end of the last one.
     """
 
     input_ids: Any
-    attention_mask: Any
     predict: Any
     labels: Any
     tokens: int
     targets: int
+    attention_mask: Any = None
+    position_ids: Any = None
+    starts: Any = None
+
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies without making anybody wait."""
+        names = ("input_ids", "predict", "labels", "attention_mask", "position_ids", "starts")
+        found = {name: tensor.pin_memory() for name in names if (tensor := getattr(self, name)) is not None}
+        return replace(self, **found)
 
 
 class StepPlan:
@@ -89,9 +104,28 @@ def targets_of(examples: Sequence[Example]) -> int:
     return int(known.sum()) if known is not None else sum(example.targets for example in examples)
 
 
-def micro_batches(rows: Sequence[int], size: int) -> list[list[int]]:
-    """The rows of a step, cut into portions of at most `size`."""
-    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+def micro_batches(rows: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """The rows of a step, cut into portions of at most `budget` tokens with their padding.
+
+    Short rows are computed many at once and long ones few, so that the time goes into large matmuls and the
+    memory stays what the longest rows take. A row longer than the budget is a portion of its own.
+
+    Args:
+        rows: Indices, longest first.
+        lengths: Tokens of every row.
+        budget: Tokens.
+
+    """
+    portions: list[list[int]] = []
+    longest = 0
+    for row in rows:
+        if portions and (len(portions[-1]) + 1) * max(longest, lengths[row]) <= budget:
+            portions[-1].append(row)
+            longest = max(longest, lengths[row])
+        else:
+            portions.append([row])
+            longest = lengths[row]
+    return portions
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
@@ -115,4 +149,34 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         predict[row, : size - 1] = torch.tensor(example.supervised[1:], dtype=torch.bool)
     labels = torch.roll(input_ids, -1, dims=1)[predict]
     tokens = sum(map(len, examples))
-    return Batch(input_ids, attention_mask, predict, labels, tokens, int(labels.numel()))
+    return Batch(input_ids, predict, labels, tokens, int(labels.numel()), attention_mask=attention_mask)
+
+
+def pack(examples: Sequence[Example], pad: int) -> Batch:
+    """Lay examples one after another, without padding between them.
+
+    The whole is filled up to `PACKED_MULTIPLE` with a last row of padding that nobody learns from.
+
+    Args:
+        examples: The rows of a micro-batch.
+        pad: The id of the padding token; what it is does not matter.
+
+    """
+    import torch
+
+    sizes = [len(example) for example in examples]
+    tokens = sum(sizes)
+    if rest := -tokens % PACKED_MULTIPLE:
+        sizes.append(rest)
+    input_ids = torch.full((1, sum(sizes)), pad, dtype=torch.long)
+    predict = torch.zeros(input_ids.shape, dtype=torch.bool)
+    begin = 0
+    for example in examples:
+        end = begin + len(example)
+        input_ids[0, begin:end] = torch.tensor(example.tokens)
+        predict[0, begin : end - 1] = torch.tensor(example.supervised[1:], dtype=torch.bool)
+        begin = end
+    labels = torch.roll(input_ids, -1, dims=1)[predict]
+    positions = torch.cat([torch.arange(size) for size in sizes])[None]
+    starts = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32)
+    return Batch(input_ids, predict, labels, tokens, int(labels.numel()), position_ids=positions, starts=starts)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..data import encoding, templates
-from ..data.batches import collate, micro_batches
+from ..data.batches import collate, lengths_of, micro_batches
 from ..data.dataset import load_dataset
 from ..data.encoding import Example
 from ..errors import DataError
@@ -26,8 +26,9 @@ def _mean_loss(model: Any, tokenizer: Any, examples: Sequence[Example], batch_si
     device = model.get_input_embeddings().weight.device
     try:
         total = torch.zeros((), device=device)
-        order = sorted(range(len(examples)), key=lambda index: -len(examples[index]))
-        for portion in micro_batches(order, batch_size):
+        lengths = lengths_of(examples)
+        order = sorted(range(len(examples)), key=lambda index: -lengths[index])
+        for portion in micro_batches(order, lengths, batch_size * max([*lengths, 1])):
             batch = collate([examples[index] for index in portion], tokenizer.pad_token_id)
             total += summed_loss(model, head, batch, device)
     finally:
@@ -47,7 +48,7 @@ def evaluate_model(
         tokenizer: Its tokenizer; gets a chat template if it has none.
         dataset: Whatever `load_dataset` takes; the held-out part is used where there is one.
         max_length: Longest row in tokens.
-        batch_size: Rows computed at once.
+        batch_size: Rows of the longest kind that are computed at once; of shorter ones as many as take the same room.
 
     Returns:
         ``loss`` (mean over supervised tokens, in nats), ``perplexity``, ``rows``, ``supervised_tokens``.

@@ -54,6 +54,20 @@ class Source:
         return self.path is not None and (self.kind != "gguf" or self.path.is_dir())
 
     @property
+    def size(self) -> int | None:
+        """The number of weights: the catalogue's, the Hub's, or from the size of the files; None if nobody knows.
+
+        Files hold 16 bits a weight, a GGUF file about 4.
+        """
+        if self.entry or self.weights:
+            return self.entry.weights if self.entry else self.weights
+        if self.path and self.path.is_file():
+            return self.path.stat().st_size * 2
+        if self.path:
+            return max(1, sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 2)
+        return None
+
+    @property
     def reference(self) -> str:
         """What an adapter names as its base: the hub id where the weights are the Hub's, else the folder."""
         if self.hub and self.kind in ("cache", "hub"):

@@ -14,16 +14,17 @@ import torch
 
 from .. import hardware
 from ..config import RunConfig
-from ..data.batches import StepPlan, collate, lengths_of, micro_batches, targets_of
+from ..data.batches import StepPlan, lengths_of, micro_batches, targets_of
 from ..data.encoding import Example
 from ..errors import TrainingError
 from ..events import Evaluation, Event, Step, Warned
 from . import checkpoint
+from .ahead import Ahead
 from .checkpoint import Progress
 from .control import Control, StopRequested
-from .loss import SupervisedHead, summed_loss
 from .noise import EmbeddingNoise
 from .optim import AdapterOptimizer, learning_rate
+from .passes import choose
 from .workers import Workers
 
 MAX_BAD_STEPS = 3
@@ -78,13 +79,15 @@ class TrainingLoop:
         workers: Workers,
     ) -> None:
         self.model, self.train, self.held_out, self.config = model, train, held_out, config
-        self.emit, self.control, self.workers, self._pad = emit, control, workers, pad
+        self.emit, self.control, self.workers = emit, control, workers
         self.optimizer = AdapterOptimizer(((n, p) for n, p in model.named_parameters() if p.requires_grad), config)
-        self.head = SupervisedHead(model)
+        self.passes = choose(model, pad, workers.device, config, emit)
+        self._ahead = Ahead(lambda rows: self.passes.batch([train[row] for row in rows]))
         self._noise = EmbeddingNoise(model, config.neftune_alpha) if config.neftune_alpha else None
         self.progress = Progress()
         self.total = config.max_steps or 0
         self._lengths = lengths_of(train)
+        self._budget = config.batch_size * max([*self._lengths, 1])
         self.plan = StepPlan(
             self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
         )
@@ -124,7 +127,8 @@ class TrainingLoop:
 
     def close(self) -> None:
         """Give the model back as it came, with its adapter, and let go of the other processes."""
-        self.head.remove()
+        self._ahead.close()
+        self.passes.close()
         if self._noise:
             self._noise.remove()
         self.workers.close()
@@ -160,13 +164,10 @@ class TrainingLoop:
     def _gradients(self, rows: Sequence[int], targets: int) -> torch.Tensor:
         """Sum the gradients of a step's rows into the masters; returns the mean loss over its tokens."""
         total = torch.zeros((), device=self.workers.device)
-        for portion in micro_batches(self.workers.share(rows), self.config.batch_size):
+        for batch in self._ahead.batches(self._portions(rows), self._following()):
             self._hold()
-            batch = collate([self.train[row] for row in portion], self._pad)
-            loss = summed_loss(self.model, self.head, batch, self.workers.device)
-            (loss * (self._scale / targets)).backward()
+            total += self.passes.backward(batch, self._scale / targets)
             self.optimizer.collect()
-            total += loss.detach()
         masters = self.optimizer.masters
         for master in masters:
             if master.grad is None:
@@ -180,6 +181,17 @@ class TrainingLoop:
             for master in masters:
                 master.grad = None if master.grad is None else master.grad.div_(self._scale)
         return total / targets
+
+    def _portions(self, rows: Sequence[int]) -> list[list[int]]:
+        """What this process computes of a step, micro-batch by micro-batch."""
+        return micro_batches(self.workers.share(rows), self._lengths, self._budget)
+
+    def _following(self) -> list[int] | None:
+        """The first micro-batch of the next step, if that belongs to the same epoch."""
+        step = self.progress.step + 1
+        if step >= self.total or step % self.plan.steps_per_epoch == 0:
+            return None
+        return next(iter(self._portions(self.plan.rows(step))), None)
 
     def _hold(self) -> None:
         """Wait while paused, leave when stopping; processes that train together leave between steps."""
@@ -241,9 +253,7 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         begin = time.monotonic()
-        self.model.eval()
         loss, targets = self.measure(self.held_out)
-        self.model.train()
         self._evaluation_s = time.monotonic() - begin
         best = self.progress.best_loss is None or loss < self.progress.best_loss
         first = self.progress.step == 0
@@ -269,16 +279,15 @@ class TrainingLoop:
             )
         )
 
-    @torch.no_grad()
     def measure(self, examples: Sequence[Example]) -> tuple[float, int]:
         """The mean loss over all supervised tokens of some examples, and their number."""
         total = torch.zeros((), device=self.workers.device)
         lengths = lengths_of(examples)
         order = sorted(range(len(examples)), key=lambda index: -lengths[index])
-        for portion in micro_batches(self.workers.share(order), self.config.batch_size):
-            self._hold()
-            batch = collate([examples[index] for index in portion], self._pad)
-            total += summed_loss(self.model, self.head, batch, self.workers.device)
+        with self.passes.measuring():
+            for portion in micro_batches(self.workers.share(order), lengths, self._budget):
+                self._hold()
+                total += self.passes.summed_loss(self.passes.batch([examples[row] for row in portion])).detach()
         self.workers.sum_([total])
         targets = targets_of(examples)
         return total.item() / max(1, targets), targets

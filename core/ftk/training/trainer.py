@@ -31,6 +31,7 @@ from ..events import (
 )
 from ..runs import RunFolder
 from . import provenance
+from .allocator import keep_freed_memory
 from .control import Control, StopRequested
 from .data_remarks import remarks
 from .failures import explain
@@ -92,6 +93,7 @@ class Trainer:
         """
         control = control or Control()
         self._listeners = list(listeners)
+        keep_freed_memory()
         if int(os.environ.get("RANK", "0")) > 0:  # the first process writes and tells; the others only compute
             self._listeners = []
             return self._guarded(None, control)

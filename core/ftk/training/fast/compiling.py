@@ -1,0 +1,54 @@
+"""Compile the decoder layers, keep the result between runs, and go on without where that cannot be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ... import files
+
+LAYER_LISTS = ("layers", "h")
+"""Where transformers' decoders keep their layers."""
+
+
+def keep_compiled_in_cache() -> Path:
+    """Have torch keep compiled code in ftk's cache, so that only the first run of a model waits for it.
+
+    Must come before torch compiles anything. A folder that the user has named to torch is left as it is.
+    """
+    folder = files.cache_dir() / "compiled"
+    return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder)))
+
+
+def layers_of(decoder: Any) -> Any:
+    """The list of the decoder's layers, or None if it keeps them elsewhere."""
+    return next((getattr(decoder, name) for name in LAYER_LISTS if hasattr(decoder, name)), None)
+
+
+def compile_layers(layers: Any) -> None:
+    """Fuse what lies between the matmuls of each layer; all layers share the compiled code.
+
+    Shapes are symbolic, so rows of any length use the same code.
+    """
+    for layer in layers:
+        layer.compile(dynamic=True)
+
+
+def uncompile(layers: Any) -> None:
+    """Give the layers their plain forward pass back."""
+    for layer in layers:
+        layer._compiled_call_impl = None
+
+
+def is_compile_error(error: BaseException) -> bool:
+    """Whether an error came out of compiling, and not out of the computation itself."""
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError
+
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TorchDynamoException | CppCompileError):
+            return True
+        seen = seen.__cause__
+    return False
