@@ -71,6 +71,11 @@ def config(architecture: str) -> Any:
     )  # fmt: skip
 
 
+def attention(architecture: str) -> str:
+    """The attention that the architecture is loaded with: torch's fused one, but where scores are capped."""
+    return "eager" if architecture == "gemma2" else "sdpa"
+
+
 def model(architecture: str = "llama", seed: int = 0) -> Any:
     """A tiny model with random weights, in float32."""
     import torch

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ class TrainingLoop:
         total = torch.zeros((), device=self.workers.device)
         for batch in self._ahead.batches(self._portions(rows), self._following()):
             self._hold()
-            total += self.passes.backward(batch, self._scale / targets)
+            with self._noise.over(batch) if self._noise else nullcontext():
+                total += self.passes.backward(batch, self._scale / targets)
             self.optimizer.collect()
         masters = self.optimizer.masters
         for master in masters:

@@ -111,6 +111,7 @@ class FastPass:
         self._config, self._attention = text, text._attn_implementation
         if self._packed:
             attention.register()
+            text._attn_implementation = attention.NAME
         self._compiled: Any = None
         self._proven = self._measuring = False
         if config.compile is True and self._can_compile():
@@ -148,11 +149,7 @@ class FastPass:
         inputs["position_ids"] = batch.position_ids.to(self._device, non_blocking=True)
         inputs["cu_seq_lens_q"] = batch.starts.to(self._device, non_blocking=True)
         inputs["max_length_q"] = self._longest
-        self._config._attn_implementation = attention.NAME
-        try:
-            return self._decoder(**inputs).last_hidden_state
-        finally:
-            self._config._attn_implementation = self._attention
+        return self._decoder(**inputs).last_hidden_state
 
     def backward(self, batch: Batch, factor: float) -> Tensor:
         """Loss and gradients; if compiling fails at the first batch, the layers go on uncompiled, with a warning."""
@@ -195,8 +192,9 @@ class FastPass:
         self.model.train()
 
     def close(self) -> None:
-        """Give the layers their own forward passes back."""
+        """Give the layers their own forward passes and the model its attention back."""
         lora.restore(self._layers)
+        self._config._attn_implementation = self._attention
         if self._compiled is not None:
             compiling.uncompile(self._compiled)
             self._base.disable_input_require_grads()

@@ -12,6 +12,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from ftk.data.batches import collate, pack
+from ftk.data.encoding import Example
 from ftk.training.noise import EmbeddingNoise
 from tests import tiny
 from tests.core.training.helpers import Run
@@ -72,20 +74,25 @@ def test_lora_plus_gives_the_matrices_b_a_rate_of_their_own(model_folder: Folder
         torch.testing.assert_close(faster[name], value * factor, rtol=1e-4, atol=1e-7)
 
 
-def test_noise_is_bounded_and_only_there_while_training() -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_noise_is_bounded_by_the_length_of_the_row_and_only_there_while_training(packed: bool) -> None:
+    examples = [Example(tuple(range(3, 3 + size)), (True,) * size, "row") for size in (32, 8)]
     model = tiny.model()
-    plain = model.get_input_embeddings()(torch.arange(64).view(2, 32))
+    batch = pack(examples, 0) if packed else collate(examples, 0)
+    embed = model.get_input_embeddings()
+    plain = embed(batch.input_ids)
     noise = EmbeddingNoise(model, 5.0)
-    ids = torch.arange(64).view(2, 32)
-    model.eval()
-    assert torch.equal(model.get_input_embeddings()(ids), plain)
-    model.train()
-    added = model.get_input_embeddings()(ids) - plain
-    reach = 5 / math.sqrt(32 * plain.size(2))
-    assert 0.9 * reach < added.abs().max() <= reach * (1 + 1e-5)
-    assert abs(added.mean()) < 0.1 * reach
+    assert torch.equal(embed(batch.input_ids), plain)
+    with noise.over(batch):
+        added = embed(batch.input_ids) - plain
+    rows = (added[0, :32], added[0, 32:40]) if packed else added
+    for row, length in zip(rows, (32, 8 if packed else 32), strict=True):
+        reach = 5 / math.sqrt(length * plain.size(2))
+        assert 0.9 * reach < row.abs().max() <= reach * (1 + 1e-5)
+        assert abs(row.mean()) < 0.1 * reach
     noise.remove()
-    assert torch.equal(model.get_input_embeddings()(ids), plain)
+    with noise.over(batch):
+        assert torch.equal(embed(batch.input_ids), plain)
 
 
 def test_noise_depends_on_the_seed_alone_and_not_on_the_evaluation(model_folder: Folders) -> None:

@@ -17,8 +17,8 @@ from ftk.events import Event, Failed, Finished, Started, Step, Stopped
 from ftk.runner import Runner
 from ftk.runs import RunFolder
 from ftk.training import checkpoint
-from ftk.training import loop as loop_module
 from ftk.training.control import Control
+from ftk.training.passes import FastPass
 from ftk.training.trainer import Trainer
 from tests import tiny
 from tests.core.training.helpers import DEFAULTS, Run
@@ -172,13 +172,13 @@ def test_early_stopping_keeps_the_best_adapter(model_folder: Folders) -> None:
 
 def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Multiply the loss of some updates (from 1) by NaN."""
-    real, calls = loop_module.summed_loss, [0]
+    real, calls = FastPass.summed_loss, [0]
 
     def poisoned(*args: Any) -> Any:
         calls[0] += 1
         return real(*args) * (float("nan") if calls[0] in steps else 1.0)
 
-    monkeypatch.setattr(loop_module, "summed_loss", poisoned)
+    monkeypatch.setattr(FastPass, "summed_loss", poisoned)
 
 
 def test_an_update_that_is_not_finite_is_skipped_and_told(
@@ -254,7 +254,7 @@ def test_an_unexpected_error_ends_the_run_as_failed_with_words(
     def broken(*args: Any) -> Any:
         raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(loop_module, "summed_loss", broken)
+    monkeypatch.setattr(FastPass, "summed_loss", broken)
     events: list[Event] = []
     with pytest.raises(FtkError, match="batch-size"):
         QuickTrainer(str(model_folder()), tiny.ROWS, **DEFAULTS).train([events.append])

@@ -32,7 +32,16 @@ class _Form(NamedTuple):
     cap: float
 
 
-@torch.library.custom_op("ftk::row_attention", mutates_args=())
+_OPERATORS = torch.library.Library("ftk_rows", "DEF")
+_OPERATORS.define(
+    "attend(Tensor query, Tensor key, Tensor value, Tensor starts, float scale, int window, float cap) -> Tensor"
+)
+_OPERATORS.define(
+    "attend_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor out, Tensor starts, float scale,"
+    " int window, float cap) -> (Tensor, Tensor, Tensor)"
+)
+
+
 def row_attention(
     query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float, window: int, cap: float
 ) -> Tensor:
@@ -51,7 +60,7 @@ def row_attention(
         (tokens, heads, width).
 
     """
-    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    out = _like(query)
     form = _Form(scale, window, cap)
     for rows, keys in _blocks(starts.tolist(), window):
         weights, _ = _weights(_grouped(query[rows], key), key[keys], rows, keys, form)
@@ -60,12 +69,6 @@ def row_attention(
     return out
 
 
-@row_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float, window: int, cap: float) -> Tensor:
-    return torch.empty_like(query, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("ftk::row_attention_backward", mutates_args=())
 def row_attention_backward(  # noqa: PLR0913 - operators take tensors and numbers only
     grad: Tensor,
     query: Tensor,
@@ -78,7 +81,7 @@ def row_attention_backward(  # noqa: PLR0913 - operators take tensors and number
     cap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of query, key and value (FlashAttention, arXiv:2205.14135, appendix B.4, by blocks of queries)."""
-    grad_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+    grad_query = _like(query)
     grad_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
     grad_value = torch.zeros_like(value, memory_format=torch.contiguous_format)
     form = _Form(scale, window, cap)
@@ -96,20 +99,12 @@ def row_attention_backward(  # noqa: PLR0913 - operators take tensors and number
     return grad_query, grad_key, grad_value
 
 
-@row_attention_backward.register_fake
-def _(  # noqa: PLR0913
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    starts: Tensor,
-    scale: float,
-    window: int,
-    cap: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    query, key, value = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (query, key, value))
-    return query, key, value
+def _like(query: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+def _like_all(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(query), _like(key), _like(value)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -119,11 +114,15 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     query, key, value, out, starts = ctx.saved_tensors
-    found = row_attention_backward(grad, query, key, value, out, starts, *ctx.form)
+    found = torch.ops.ftk_rows.attend_backward.default(grad, query, key, value, out, starts, *ctx.form)
     return (*found, None, None, None, None)
 
 
-row_attention.register_autograd(_backward, setup_context=_keep)
+_OPERATORS.impl("attend", row_attention, "CPU")
+_OPERATORS.impl("attend_backward", row_attention_backward, "CPU")
+torch.library.register_fake("ftk_rows::attend", _like, lib=_OPERATORS)
+torch.library.register_fake("ftk_rows::attend_backward", _like_all, lib=_OPERATORS)
+torch.library.register_autograd("ftk_rows::attend", _backward, setup_context=_keep, lib=_OPERATORS)
 
 
 def _blocks(starts: list[int], window: int) -> Iterator[tuple[slice, slice]]:
@@ -196,7 +195,8 @@ def attend(  # noqa: PLR0913 - transformers' signature
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts = [part[0].transpose(0, 1) for part in (query, key, value)]
     if query.device.type == "cpu":
-        out = row_attention(*parts, cu_seq_lens_q, scale, sliding_window or 0, softcap or 0.0)
+        form = (scale, sliding_window or 0, softcap or 0.0)
+        out = torch.ops.ftk_rows.attend.default(*parts, cu_seq_lens_q, *form)
     else:
         out = _flash(parts, cu_seq_lens_q, max_length_q, scale, sliding_window)
     return out[None], None

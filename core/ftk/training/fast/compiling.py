@@ -31,6 +31,11 @@ def compile_layers(layers: Any) -> None:
 
     Shapes are symbolic, so rows of any length use the same code.
     """
+    import torch._dynamo
+
+    torch._dynamo.config.specialize_float = (
+        True  # else every scale is a symbol, found to be none, and all is traced twice
+    )
     for layer in layers:
         layer.compile(dynamic=True)
 
