@@ -30,16 +30,20 @@ class AdapterOptimizer:
         named = list(named)
         self.parameters = [parameter for _, parameter in named]
         self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
+        self._copied = [pair for pair in zip(self.parameters, self.masters, strict=True) if pair[0] is not pair[1]]
         ratios = [config.lora_b_ratio if ".lora_B." in name else 1.0 for name, _ in named]
         self.optimizer = _make(config.optimizer, self.masters, ratios, config)
 
     def collect(self) -> None:
         """Add the gradients of a micro-batch to the masters', in float32, and clear them."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter is master or parameter.grad is None:
-                continue
-            grad = parameter.grad.float()
-            master.grad = grad if master.grad is None else master.grad.add_(grad)
+        for parameter, master in self._copied:
+            if parameter.grad is not None and master.grad is None:
+                master.grad = torch.zeros_like(master)
+        found = [(master.grad, parameter.grad) for parameter, master in self._copied if parameter.grad is not None]
+        if found:
+            sums, grads = zip(*found, strict=True)
+            torch._foreach_add_(list(sums), list(grads))
+        for parameter, _ in self._copied:
             parameter.grad = None
 
     def clip(self, max_norm: float) -> torch.Tensor:
@@ -55,10 +59,10 @@ class AdapterOptimizer:
 
     @torch.no_grad()
     def copy_to_model(self) -> None:
-        """Write the masters into the model's weights."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter is not master:
-                parameter.copy_(master)
+        """Write the masters into the model's weights, in a few launches on a GPU instead of one a weight."""
+        if self._copied:
+            parameters, masters = zip(*self._copied, strict=True)
+            torch._foreach_copy_(list(parameters), list(masters))
 
     def clear(self) -> None:
         """Forget all gradients."""

@@ -16,7 +16,7 @@ from ftk.data.encoding import Example
 from ftk.events import Warned
 from ftk.models import adapters
 from ftk.training import passes
-from ftk.training.fast import attention, lora
+from ftk.training.fast import attention, lora, row_kernels
 from ftk.training.fast.head import ChunkedLoss
 from ftk.training.passes import FastPass, PlainPass, choose
 from tests import tiny
@@ -96,6 +96,11 @@ def assert_same(found: list[tuple[float, dict[str, torch.Tensor]]], tolerance: f
 def test_losses_and_gradients_are_those_of_the_plain_path(architecture: str, lengths: tuple[int, ...]) -> None:
     model = adapted(architecture, max_position_embeddings=512)
     assert_same(both(model, rows(lengths)), 1e-5)
+
+
+def test_matmuls_over_blocks_agree_with_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_kernels, "fused", lambda query, form: False)
+    assert_same(both(adapted("llama", max_position_embeddings=512), rows(LONG)), 1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3_text", "phi3"])
