@@ -160,10 +160,10 @@ class Store:
         self.info = info
         self._mapped = mapped
         self._payloads = table.column("payload")
-        self._sources = table.column("source").to_numpy()
-        self._numbers = table.column("number").to_numpy()
-        self.held_out = table.column("held_out").to_numpy()
-        self.digests = table.column("digest").to_numpy()
+        self._sources = _array(table, "source")
+        self._numbers = _array(table, "number")
+        self.held_out = _array(table, "held_out").astype(bool)
+        self.digests = _array(table, "digest")
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -194,3 +194,17 @@ class Store:
     def row(self, index: int) -> Row:
         """A row."""
         return rows_module.from_payload(self.payload(index), self.origin(index))
+
+
+def _array(table: Any, name: str) -> Any:
+    """A column of numbers as numpy's; pyarrow's own way imports pandas, which takes half a second."""
+    import numpy as np
+    import pyarrow as pa
+
+    column = table.column(name)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
+    if len(chunks) == 1:
+        return chunks[0]
+    return np.concatenate(chunks) if chunks else np.empty(0, column.type.to_pandas_dtype())

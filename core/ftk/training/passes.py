@@ -172,7 +172,7 @@ class FastPass:
             Warned(
                 code="compile",
                 message=f"The layers could not be compiled: {' '.join(str(error).split())[:200]}",
-                hint="Training goes on without, somewhat slower. --no-compile leaves the attempt out.",
+                hint="Training goes on without, somewhat slower. --compile false leaves the attempt out.",
             )
         )
 
