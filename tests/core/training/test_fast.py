@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
+from torch._dynamo.utils import counters
 from torch.nn import functional
 
 from ftk.config import RunConfig, build
 from ftk.data.encoding import Example
 from ftk.events import Warned
+from ftk.hardware import compile_obstacle
 from ftk.models import adapters
 from ftk.training import passes
-from ftk.training.fast import attention, lora, row_kernels
+from ftk.training.fast import attention, compiling, lora, row_kernels
 from ftk.training.fast.head import ChunkedLoss
 from ftk.training.passes import FastPass, PlainPass, choose
 from tests import tiny
@@ -274,3 +277,58 @@ def test_rows_without_padding_need_a_kernel_that_tells_them_apart() -> None:
 def test_attention_without_the_rows_layout_is_refused() -> None:
     with pytest.raises(ValueError, match="starts"):
         attention.attend(None, *(torch.zeros(1, 2, 4, 8) for _ in range(3)), None)
+
+
+def _compiled(model: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, warn: Callable[[Warned], None]) -> FastPass:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    torch._dynamo.reset()
+    return FastPass(model, 0, CPU, settings(compile=True), warn)
+
+
+@pytest.mark.skipif(bool(compile_obstacle("cpu")), reason="needs a C++ compiler")
+@pytest.mark.parametrize(
+    "architecture",
+    ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in tiny.ARCHITECTURES if name != "llama")],
+)
+def test_compiled_layers_agree_with_plain_ones(
+    architecture: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One compilation serves every batch, training and measuring, and the model comes back uncompiled."""
+    model = adapted(architecture)
+    plain = PlainPass(model, 0, CPU)
+    batches = [rows(lengths) for lengths in ((41, 17, 33, 20), (60,), (9, 30, 22, 8, 50))]
+    expected = [gradients(plain, model, batch) for batch in batches]
+    plain.close()
+    made = _compiled(model, tmp_path_factory.getbasetemp() / "compiled", monkeypatch, _fail)
+    before = counters["stats"]["unique_graphs"]
+    for reference, batch in zip(expected, batches, strict=True):
+        assert_same([reference, gradients(made, model, batch)], 1e-5)
+    with made.measuring():
+        measured = made.summed_loss(made.batch(batches[0])).item()
+    assert measured == pytest.approx(expected[0][0], rel=1e-5)
+    assert counters["stats"]["unique_graphs"] - before <= 2  # Gemma has two kinds of layers
+    made.close()
+    assert all(layer._compiled_call_impl is None for layer in compiling.layers_of(made._decoder))
+
+
+def test_a_failing_compiler_is_told_and_training_goes_on(
+    model_folder: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    torch._dynamo.reset()
+    run = Run(model_folder(), max_steps=3, compile=True)
+    (warning,) = run.of("warning")
+    assert warning.code == "compile"
+    assert "--compile false" in warning.hint
+    assert run.losses == Run(model_folder(), max_steps=3, compile=False).losses
+
+
+def test_a_machine_without_a_compiler_says_so(model_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    run = Run(model_folder(), max_steps=2, compile=True)
+    (warning,) = run.of("warning")
+    assert "no C++ compiler" in warning.message
+    assert len(run.losses) == 2
