@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..catalog import CatalogModel
 from ..errors import ModelError
-from . import sources
+from . import quantised, sources
 from .sources import Progress, Source
 
 
@@ -70,14 +70,19 @@ def load(
     progress("quantise" if quantization != "none" else "load", source.name, None, None)
     dtype = getattr(torch, precision)
     options: dict[str, Any] = {}
+    folder, packed = source.path, None
     if quantization != "none":
-        options["quantization_config"] = _quantization_config(quantization, dtype)
+        packed = quantised.place(source.path, quantization, precision)
+        if packed.is_dir():
+            folder = packed
+        else:
+            options["quantization_config"] = _quantization_config(quantization, dtype)
     if device != "cpu" or quantization != "none":
         options["device_map"] = {"": device}
 
     def from_folder(attention: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
-            str(source.path),
+            str(folder),
             dtype=dtype,
             attn_implementation=attention,  # by name, so that no configuration can ask for a kernel off the Hub
             use_safetensors=True,
@@ -87,6 +92,8 @@ def load(
         )
 
     model = _explained(source, lambda: _with_attention(from_folder))
+    if packed and folder is source.path:
+        quantised.keep(model, source.path, packed)
     model.name_or_path = model.config._name_or_path = source.reference
     model.eval()
     tokenizer = load_tokenizer(source)
