@@ -76,7 +76,7 @@ def resume(name: str, *, as_json: bool) -> int:
     """
     run = RunFolder.open(name)
     if any(isinstance(event, Finished) for event in run.events()):
-        raise RunError(f"The run {run.name!r} is finished.", hint=f"Its adapter: {run.adapter}")
+        raise RunError(f"The run {run.name!r} is finished.", hint=f"What it trained: {run.trained}")
     plan = _planned(recipes.load(str(run.config_file)).config, as_json=as_json)
     known = run.provenance().get("data", {}).get("sha256")
     if known != plan.dataset.fingerprint:

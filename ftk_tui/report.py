@@ -98,10 +98,12 @@ def _finished(console: Console, event: Finished, collected: Collected) -> None:
     for line in _learnt(event, collected.best):
         _say(console, line)
     adapter = _short(event.adapter)
-    _say(console, f"Adapter        {adapter}")
+    whole_model = adapter.name == "model"
+    _say(console, f"{'Model  ' if whole_model else 'Adapter'}        {adapter}")
     _say(console, "\nUse it in Python:")
-    _say(console, "  from peft import AutoPeftModelForCausalLM")
-    _say(console, f"  model = AutoPeftModelForCausalLM.from_pretrained({str(adapter)!r})")
+    kind = "AutoModelForCausalLM" if whole_model else "AutoPeftModelForCausalLM"
+    _say(console, f"  from {'transformers' if whole_model else 'peft'} import {kind}")
+    _say(console, f"  model = {kind}.from_pretrained({str(adapter)!r})")
     _say(console, "\nThe same on your own data:")
     _say(console, f"  ftk --preset {adapter.parent / 'config.yaml'} --data YOUR.jsonl")
 

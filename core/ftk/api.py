@@ -117,7 +117,7 @@ class QuickTrainer:
         """
         if self.result is None or self.result.run is None:
             raise UsageError("Nothing was trained yet.", hint="Call .train() first.")
-        return self.result.run.adapter
+        return self.result.run.trained
 
     def ask(self, prompt: str, *, base: bool = False, max_tokens: int = 160) -> str:
         """Answer a prompt with the tuned model in memory, or with its base.

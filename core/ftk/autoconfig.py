@@ -109,7 +109,7 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
     device = _device(choices, hardware)
     weights = source.entry.weights if source.entry else 0
     _number_format(choices, hardware, device, weights)
-    _adapter(choices, source)
+    _trained(choices, source)
     _schedule(choices, dataset)
     _speed(choices, hardware, device, source, dataset)
     if config.template == "auto":
@@ -145,21 +145,30 @@ def _number_format(choices: _Choices, hardware: Hardware, device: str, weights: 
     if config.precision == "float16" and not on_gpu:
         raise UsageError("--precision float16 needs a GPU.", hint="Use bfloat16 or float32 on a CPU.")
     size = f"{weights / 1e9:.1f} billion weights" if weights else "size not known before loading"
-    quantise = on_gpu and big
+    full = config.method == "full"
+    if full and config.quantization not in ("auto", "none"):
+        raise UsageError(
+            f"--method full cannot train weights that are stored as {config.quantization}.",
+            hint="Use --quantization none, or --method lora.",
+        )
+    quantise = on_gpu and big and not full
     choices.choose("quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}")
     if config.quantization == "8bit" and not on_gpu:
         raise UsageError("--quantization 8bit needs an NVIDIA GPU.", hint="Use nf4 or none on a CPU.")
     choices.choose(
         "gradient_checkpointing",
-        quantise,
-        "saves memory that a large model needs" if quantise else "there is room",
+        on_gpu and big,
+        "saves memory that a large model needs" if on_gpu and big else "there is room",
     )
     if config.optimizer not in ("auto", "adamw") and not on_gpu:
         raise UsageError(f"--optimizer {config.optimizer} needs an NVIDIA GPU.", hint="Use adamw on a CPU.")
-    choices.choose("optimizer", "adamw", "the state of an adapter is small")
+    choices.choose("optimizer", "adamw", "the state of an adapter is small" if not full else "the exact one")
 
 
-def _adapter(choices: _Choices, source: Source) -> None:
+def _trained(choices: _Choices, source: Source) -> None:
+    full = choices.config.method == "full"
+    reason = "all weights move: small steps" if full else "a usual rate for adapters"
+    choices.choose("learning_rate", 2e-5 if full else 2e-4, reason)
     entry = source.entry
     rank = choices.choose(
         "lora_rank", entry.lora.rank if entry else 16, "the catalogue's" if entry else "a good default"

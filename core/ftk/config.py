@@ -25,6 +25,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Optimizer = Literal["auto", "adamw", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"]
 Schedule = Literal["linear", "cosine", "constant"]
 TrainOn = Literal["all", "last"]
+Method = Literal["lora", "full"]
+LoraInit = Literal["random", "eva"]
 LongRows = Literal["cut", "drop"]
 Duplicates = Literal["keep", "drop"]
 Template = Literal["auto", "chatml", "alpaca", "plain"]
@@ -137,6 +139,11 @@ class LoraSettings(_Settings):
     lora_targets: Annotated[list[Text], Field(min_length=1)] | Auto = Field(
         "auto", description="Names of the layers that get an adapter; auto: all linear layers of a block."
     )
+    lora_init: LoraInit = Field(
+        "random",
+        description="How the matrices A begin: random, or eva: along what the base model makes of your data; takes a "
+        "few forward passes and learns sooner.",
+    )
     lora_rslora: bool = Field(
         False,
         description="Divide alpha by the root of the rank (rsLoRA); for ranks of 64 and more, which else learn less.",
@@ -152,14 +159,20 @@ class LoraSettings(_Settings):
 class TrainingSettings(_Settings):
     """Training: how long, how fast, in which portions."""
 
+    method: Method = Field(
+        "lora",
+        description="What is trained: lora, an adapter; full, every weight: for models of up to a few hundred million "
+        "(16 bytes a weight) or much data.",
+    )
     max_steps: PositiveInt | None = Field(None, description="Optimiser updates; takes precedence over epochs.")
     epochs: Annotated[Finite, Field(gt=0)] = Field(3.0, description="Passes over the data if max_steps is not set.")
     batch_size: PositiveInt = Field(4, description="Rows computed at once (micro-batch).")
     gradient_accumulation: PositiveInt = Field(
         1, description="Micro-batches a step; the effective batch is batch_size times this."
     )
-    learning_rate: Annotated[Finite, Field(gt=0, le=1)] = Field(
-        2e-4, description="Highest learning rate, reached after the warm-up."
+    learning_rate: Annotated[Finite, Field(gt=0, le=1)] | Auto = Field(
+        "auto",
+        description="Highest learning rate, reached after the warm-up; auto: 2e-4, for full fine-tuning 2e-5.",
     )
     schedule: Schedule = Field("linear", description="How the rate falls after the warm-up: linear, cosine, constant.")
     warmup_ratio: Annotated[Finite, Field(ge=0, le=1)] = Field(

@@ -39,8 +39,14 @@ class RunFolder:
         self.provenance_file = path / "run.json"
         self.journal_file = path / "events.jsonl"
         self.adapter = path / "adapter"
+        self.model = path / "model"
         self.checkpoints = path / "checkpoints"
         self._lock_file = path / "lock"
+
+    @property
+    def trained(self) -> Path:
+        """What was trained: the adapter's folder, or the model's where all of it was."""
+        return self.model if self.model.is_dir() else self.adapter
 
     @classmethod
     def create(cls, name: str | None, model: str, parent: Path | None = None) -> RunFolder:

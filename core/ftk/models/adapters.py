@@ -34,6 +34,7 @@ def add(
     targets: list[str] | str,
     rslora: bool = False,
     dora: bool = False,
+    eva: bool = False,
 ) -> Any:
     """Freeze the model and put a fresh adapter on it; its weights get the number format of the base.
 
@@ -48,12 +49,13 @@ def add(
         targets: Names of the layers, or ``all-linear``.
         rslora: Scale by alpha / sqrt(rank) instead (arXiv:2312.03732).
         dora: Train the magnitude of every output besides (arXiv:2402.09353).
+        eva: Make it ready for `training.eva.initialise`.
 
     Raises:
         ConfigError: no layer of the model has one of these names.
 
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import EvaConfig, LoraConfig, get_peft_model
 
     if not isinstance(targets, str):
         _check_targets(model, targets)
@@ -65,6 +67,8 @@ def add(
         target_modules=targets,
         use_rslora=rslora,
         use_dora=dora,
+        init_lora_weights="eva" if eva else True,
+        eva_config=EvaConfig(rho=1.0) if eva else None,
         task_type="CAUSAL_LM",
         fan_in_fan_out=_has_conv1d(model),
     )
@@ -113,13 +117,25 @@ def _has_conv1d(model: Any) -> bool:
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 
+def is_adapted(model: Any) -> bool:
+    """Whether a model carries an adapter."""
+    return hasattr(model, "peft_config")
+
+
 def trainable(model: Any) -> list[Any]:
     """The parameters that training moves, in the model's order."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write adapter, tokenizer and chat template, as `PeftModel.from_pretrained` and servers read them."""
+    """Write what was trained, tokenizer and chat template, as `from_pretrained` and servers read them.
+
+    That is the adapter, or the whole model where it carries none.
+    """
+    if not is_adapted(model):
+        model.save_pretrained(str(folder), safe_serialization=True)
+        tokenizer.save_pretrained(str(folder))
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft looks for the base model's vocabulary on the Hub and says so
         model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)

@@ -74,7 +74,7 @@ def save(
     if target.exists():
         shutil.rmtree(target)
     with files.staged_dir(target) as staging:
-        adapters.save(model, tokenizer, staging / "adapter")
+        adapters.save(model, tokenizer, staging / ("adapter" if adapters.is_adapted(model) else "model"))
         save_file(tensors | _random_tensors(), staging / _OPTIMIZER)
         (staging / _STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         size = sum(file.stat().st_size for file in _files(staging))
@@ -132,11 +132,11 @@ def restore(path: Path, model: Any, optimizer: AdapterOptimizer) -> tuple[Progre
     tensors = load_file(path / _OPTIMIZER)
     states = {key: tensors.pop(key) for key in list(tensors) if key.startswith("random.")}
     best = {int(key[5:]): tensors.pop(key) for key in list(tensors) if key.startswith("best.")}
-    weights = load_file(path / "adapter" / "adapter_model.safetensors")
-    missing = _load_adapter(model, weights)
-    if missing:
-        raise TrainingError(f"{path} lacks weights of this adapter: {', '.join(missing[:3])}.")
-    optimizer.load_state(tensors)
+    if hasattr(model, "peft_config"):
+        weights = load_file(path / "adapter" / "adapter_model.safetensors")
+        if missing := _load_adapter(model, weights):
+            raise TrainingError(f"{path} lacks weights of this adapter: {', '.join(missing[:3])}.")
+    optimizer.load_state(tensors)  # holds every trained weight
     torch.set_rng_state(states["random.cpu"])
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

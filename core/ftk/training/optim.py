@@ -101,7 +101,7 @@ class AdapterOptimizer:
 
 
 def _make(name: str, parameters: list[torch.Tensor], ratios: list[float], config: RunConfig) -> torch.optim.Optimizer:
-    options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8}
+    options: dict[str, Any] = {"lr": float(config.learning_rate), "betas": (0.9, 0.999), "eps": 1e-8}
     groups = [
         {
             "params": [parameter for parameter, its in zip(parameters, ratios, strict=True) if its == ratio],
@@ -130,16 +130,16 @@ def learning_rate(step: int, total: int, config: RunConfig) -> float:
     It rises linearly from zero over the warm-up, then follows the schedule; linear and cosine reach zero
     after the last step, as in transformers' schedules of the same names.
     """
-    warmup = warmup_steps(total, config)
+    warmup, highest = warmup_steps(total, config), float(config.learning_rate)
     if step < warmup:
-        return config.learning_rate * step / max(1, warmup)
+        return highest * step / max(1, warmup)
     progress = (step - warmup) / max(1, total - warmup)
     factor = {
         "linear": 1 - progress,
         "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
         "constant": 1.0,
     }[config.schedule]
-    return config.learning_rate * max(0.0, factor)
+    return highest * max(0.0, factor)
 
 
 def warmup_steps(total: int, config: RunConfig) -> int:

@@ -138,6 +138,8 @@ class FastPass:
             hidden = hidden.detach()
         labels = batch.labels.to(self._device, non_blocking=True)
         bias = getattr(self._output, "bias", None)
+        if self._output.weight.requires_grad:
+            return head.trained_loss(hidden, self._output, labels, self._cap)
         found: Tensor = head.ChunkedLoss.apply(hidden, self._output.weight, bias, labels, self._cap)
         return found
 
@@ -236,8 +238,6 @@ def why_plain(model: Any, config: RunConfig) -> str:
     output = base.get_output_embeddings()
     if type(output) is not torch.nn.Linear:
         return "the output layer carries an adapter or is quantised"
-    if output.weight.requires_grad:
-        return "the output layer is trained"
     return ""
 
 

@@ -172,7 +172,7 @@ class Trainer:
             data = self._prepare(loaded, control)
             self._check(control)
             self._phase("adapter")
-            model = self._adapted(loaded)
+            model = self._trainable(loaded, data, fresh=start is None)
             loop = self._loop(model, tokenizer, data, control)
             if start:
                 loop.restore(start)
@@ -226,6 +226,16 @@ class Trainer:
             progress=self._phase,
         )
 
+    def _base(self) -> Any:
+        """The untuned model once more, to compare a wholly trained one with."""
+        from ..models import loading, sources
+
+        config = self.config
+        source = sources.fetch(self.plan.source, self._phase)
+        return loading.load(
+            source, precision=_fixed(config.precision), device=config.device, progress=self._phase
+        ).model
+
     def _prepare(self, loaded: LoadedModel, control: Control) -> Prepared:
         from ..data.prepare import prepare_dataset
 
@@ -259,7 +269,8 @@ class Trainer:
             self._emit(warning)
         return data
 
-    def _adapted(self, loaded: LoadedModel) -> Any:
+    def _trainable(self, loaded: LoadedModel, data: Prepared, *, fresh: bool) -> Any:
+        """The model with what is to be trained: an adapter, or all of its weights."""
         import torch
 
         from ..models import adapters
@@ -269,7 +280,10 @@ class Trainer:
         if config.gradient_checkpointing is True:
             loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             loaded.model.enable_input_require_grads()
-        return adapters.add(
+        if config.method == "full":
+            adapters.without_dropout(loaded.model)
+            return loaded.model.requires_grad_(True)
+        model = adapters.add(
             loaded.model,
             rank=int(config.lora_rank),
             alpha=float(config.lora_alpha),
@@ -277,7 +291,13 @@ class Trainer:
             targets=targets_for(config, loaded.info.architecture),
             rslora=config.lora_rslora,
             dora=config.lora_dora,
+            eva=config.lora_init == "eva",
         )
+        if fresh and config.lora_init == "eva":
+            from . import eva
+
+            eva.initialise(model, data.train.examples, loaded.tokenizer.pad_token_id, config)
+        return model
 
     def _loop(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> TrainingLoop:
         from .loop import TrainingLoop
@@ -331,12 +351,13 @@ class Trainer:
         begin: float,
     ) -> Finished:
         if run:
-            self._phase("save", "adapter")
-            _write_adapter(loop.model, tokenizer, run.adapter)
+            target = run.model if self.config.method == "full" else run.adapter
+            self._phase("save", target.name)
+            _write(loop.model, tokenizer, target)
             self._answers(loop.model, tokenizer, data, control)
         finished = Finished(
             step=loop.progress.step,
-            adapter=str(run.adapter) if run else "",
+            adapter=str(run.trained) if run else "",
             loss_before=loop.progress.loss_before,
             loss_after=loop.last_evaluation,
             train_loss=statistics.fmean(loop.losses) if loop.losses else None,
@@ -352,18 +373,23 @@ class Trainer:
     def _answers(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> None:
         """Show what was learnt; a stop asked for now only ends the showing, the adapter is safe."""
         prompts = _prompts(self.config.compare, data, self.config.system_prompt)
-        if not prompts or control.stopping:
+        full = self.config.method == "full"
+        if not prompts or control.stopping or (full and self._loaded):  # a given model is changed: no base is left
             return
         from ..evaluation.compare import compare_models
         from ..evaluation.generate import Sampling
 
         self._phase("compare", f"{len(prompts)} prompts")
         sampling = Sampling(max_tokens=self.config.compare_tokens, seed=self.config.seed)
-        for found in compare_models(model, tokenizer, prompts, sampling=sampling, stop=lambda: control.stopping):
+        base = self._base() if full else None
+        found_answers = compare_models(
+            model, tokenizer, prompts, base=base, sampling=sampling, stop=lambda: control.stopping
+        )
+        for found in found_answers:
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))
 
 
-def _write_adapter(model: Any, tokenizer: Any, target: Path) -> None:
+def _write(model: Any, tokenizer: Any, target: Path) -> None:
     import shutil
 
     from .. import files

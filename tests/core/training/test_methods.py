@@ -41,6 +41,53 @@ def test_every_method_learns_and_is_saved_as_peft_reads_it(
     torch.testing.assert_close(loaded(ids).logits, run.result.model(ids).logits)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_full_fine_tuning_moves_every_weight_and_is_saved_as_a_model(
+    architecture: str, tied: bool, tmp_path: Path
+) -> None:
+    config = tiny.config(architecture)
+    config.tie_word_embeddings = tied
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    tiny.tokenizer().save_pretrained(tmp_path / "base")
+    run = Run(tmp_path / "base", max_steps=10, method="full", learning_rate=1e-3, eval_fraction=0.25, compare="auto")
+    assert run.losses[-1] < run.losses[0] - 0.1
+    assert run.result.run is not None
+    assert run.events[-1].adapter == str(run.result.run.trained) == str(run.result.run.path / "model")  # type: ignore[attr-defined]
+    saved = AutoModelForCausalLM.from_pretrained(run.result.run.trained)
+    base = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "base").named_parameters())
+    still = [name for name, value in saved.named_parameters() if torch.equal(value, base[name])]
+    assert all("wpe" in name for name in still)  # places beyond the longest row
+    ids = torch.tensor([tiny.tokenizer()("What comes after one?")["input_ids"]])
+    torch.testing.assert_close(saved(ids).logits, run.result.model(ids).logits)
+    assert any(answer.base != answer.tuned for answer in run.of("answer"))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_full_fine_tuning_in_bfloat16_keeps_small_updates(fast: bool, model_folder: Folders) -> None:
+    """An update of a thousandth of a weight is lost in bfloat16, but not in the float32 masters."""
+    settings: dict[str, Any] = {"method": "full", "learning_rate": 1e-4, "schedule": "constant", "max_steps": 30}
+    exact = Run(model_folder(), fast=fast, **settings)
+    rounded = Run(model_folder(), fast=fast, precision="bfloat16", **settings)
+    fallen = exact.losses[0] - exact.losses[-1]
+    assert fallen > 0.05
+    assert rounded.losses[0] - rounded.losses[-1] == pytest.approx(fallen, rel=0.2)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_eva_begins_along_the_inputs_and_changes_nothing_yet(quantization: str, model_folder: Folders) -> None:
+    eva, plain = (
+        Run(model_folder(), lora_init=init, quantization=quantization, max_steps=8) for init in ("eva", "random")
+    )
+    assert eva.losses[0] == pytest.approx(plain.losses[0], abs=1e-5)
+    assert eva.losses != plain.losses
+    directions = next(value for name, value in eva.weights().items() if name.endswith("q_proj.lora_A.weight"))
+    assert directions.shape == (4, 48)
+    fallen = [run.losses[0] - run.losses[-1] for run in (eva, plain)]
+    assert fallen[0] > fallen[1]  # the inputs of a layer have few main directions: a random A misses most of them
+
+
 @pytest.mark.parametrize("method", ["dora", "rslora", "neftune"])
 def test_methods_train_on_a_quantised_base(method: str, model_folder: Folders) -> None:
     run = Run(model_folder(), max_steps=10, quantization="nf4", **METHODS[method])

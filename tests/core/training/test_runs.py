@@ -97,7 +97,15 @@ def _plan(model: Path, data: Path, **settings: Any) -> Trainer:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("cut", "method"),
-    [(1, {}), (5, {}), (6, {}), (5, {"lora_dora": True, "lora_b_ratio": 4.0, "neftune_alpha": 0.5})],
+    [
+        (1, {}),
+        (5, {"lora_dropout": 0.0}),
+        (6, {}),
+        (5, {"lora_dora": True, "lora_b_ratio": 4.0, "neftune_alpha": 0.5}),
+        (4, {"lora_init": "eva", "lora_dropout": 0.0, "quantization": "nf4"}),
+        (5, {"method": "full", "learning_rate": 1e-3}),
+        pytest.param(5, {"lora_dropout": 0.0, "compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_result(
     cut: int, method: dict[str, Any], precision: str, model_folder: Folders, data: Path
@@ -132,7 +140,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(
     assert figures(first) + figures(rest) == figures(whole)
     assert resumed.ending.loss_before == finished.ending.loss_before  # type: ignore[attr-defined]
     assert resumed.ending.loss_after == finished.ending.loss_after  # type: ignore[attr-defined]
-    files = [r.adapter / "adapter_model.safetensors" for r in (resumed.run, finished.run) if r]
+    files = [next(r.trained.glob("*model.safetensors")) for r in (resumed.run, finished.run) if r]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

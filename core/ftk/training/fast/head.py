@@ -60,3 +60,19 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
         """Scale the gradient that the forward pass found."""
         (grad,) = ctx.saved_tensors
         return grad * factor.to(grad.dtype), None, None, None, None
+
+
+def trained_loss(hidden: Tensor, output: Any, labels: Tensor, cap: float) -> Tensor:
+    """The same for an output layer that is trained: each chunk's logits are made again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    def chunk_loss(part: Tensor, wanted: Tensor) -> Tensor:
+        logits = output(part)
+        logits = torch.tanh(logits / cap) * cap if cap else logits
+        return functional.cross_entropy(logits.float(), wanted, reduction="sum")
+
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    chunk = max(1, _CHUNK_ELEMENTS // output.weight.shape[0])
+    for part, wanted in zip(hidden.split(chunk), labels.split(chunk), strict=True):
+        total = total + checkpoint(chunk_loss, part, wanted, use_reentrant=False)
+    return total
