@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import dataspec, hardware
+from . import dataspec, footprint, hardware
 from .config import RunConfig, is_local
 from .data.dataset import Dataset, load_dataset
 from .data.gather import lasting
 from .data.lengths import tokens_per_row
 from .data.split import first_rows, split, unique_rows
 from .errors import UsageError
-from .hardware import Hardware, compile_obstacle, gib
+from .hardware import Gpu, Hardware, compile_obstacle, gib
 from .models import adapters, sources
 from .models.sources import Source
 
@@ -107,8 +107,7 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
     """
     choices = _Choices(config)
     device = _device(choices, hardware)
-    weights = source.entry.weights if source.entry else 0
-    _number_format(choices, hardware, device, weights)
+    _number_format(choices, hardware, device, source)
     _trained(choices, source)
     _schedule(choices, dataset)
     _speed(choices, hardware, device, source, dataset)
@@ -130,8 +129,8 @@ def _device(choices: _Choices, hardware: Hardware) -> str:
     return str(choices.choose("device", "cpu", "no NVIDIA GPU was found"))
 
 
-def _number_format(choices: _Choices, hardware: Hardware, device: str, weights: int) -> None:
-    config = choices.config
+def _number_format(choices: _Choices, hardware: Hardware, device: str, source: Source) -> None:
+    config, weights, gpu = choices.config, source.size or 0, None
     on_gpu = device.startswith("cuda")
     big = weights >= QUANTISE_FROM
     if on_gpu:
@@ -155,14 +154,28 @@ def _number_format(choices: _Choices, hardware: Hardware, device: str, weights: 
     choices.choose("quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}")
     if config.quantization == "8bit" and not on_gpu:
         raise UsageError("--quantization 8bit needs an NVIDIA GPU.", hint="Use nf4 or none on a CPU.")
-    choices.choose(
-        "gradient_checkpointing",
-        on_gpu and big,
-        "saves memory that a large model needs" if on_gpu and big else "there is room",
-    )
+    _recomputation(choices, source, quantised=choices.values.get("quantization", config.quantization) == "nf4", gpu=gpu)
     if config.optimizer not in ("auto", "adamw") and not on_gpu:
         raise UsageError(f"--optimizer {config.optimizer} needs an NVIDIA GPU.", hint="Use adamw on a CPU.")
     choices.choose("optimizer", "adamw", "the state of an adapter is small" if not full else "the exact one")
+
+
+def _recomputation(choices: _Choices, source: Source, *, quantised: bool, gpu: Gpu | None) -> None:
+    """Recompute activations only where they would not fit: it costs a quarter of the speed."""
+    config = choices.config
+    if gpu is None:
+        needed, reason = False, "there is room"
+    elif source.entry is None:
+        needed = (source.size or 0) >= QUANTISE_FROM
+        reason = "saves memory that a large model needs" if needed else "there is room"
+    else:
+        size = footprint.memory(
+            source.entry, quantized=quantised, batch=config.batch_size, length=config.max_length, checkpointing=False
+        )
+        free = gpu.memory_total - gpu.memory_used
+        needed = size > free
+        reason = f"without it about {gib(size)} would be needed, {gib(free)} are free"
+    choices.choose("gradient_checkpointing", needed, reason)
 
 
 def _trained(choices: _Choices, source: Source) -> None:
@@ -208,7 +221,11 @@ def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, d
     rows = steps * config.batch_size * config.gradient_accumulation
     work = (source.size or 0) * rows * tokens_per_row(first_rows(dataset, config.max_rows).rows, config.max_length)
     least = _COMPILE_FROM["cuda" if device.startswith("cuda") else "cpu"] * (1 if hardware.gpus else hardware.cores)
-    if obstacle := compile_obstacle(device):
+    if config.liger and not device.startswith("cuda"):
+        raise UsageError("--liger true needs an NVIDIA GPU.", hint="Leave --liger out: --compile fuses layers here.")
+    if config.liger:
+        choices.choose("compile", False, "Liger's kernels do the same")
+    elif obstacle := compile_obstacle(device):
         choices.choose("compile", False, obstacle)
     elif config.fast is False:
         choices.choose("compile", False, "the plain path is not compiled")

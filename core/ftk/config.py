@@ -201,6 +201,10 @@ class TrainingSettings(_Settings):
         description="Fuse each layer with torch.compile; the first time takes up to a minute; auto: for runs that "
         "are long enough.",
     )
+    liger: bool = Field(
+        False,
+        description="On CUDA: Liger's kernels instead of compiled layers; needs the extra llm-finetune-kit[liger].",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of everything random.")
 
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from . import autoconfig
+from . import autoconfig, footprint
 from .autoconfig import Plan
 from .catalog import CatalogModel
 from .config import build
@@ -24,9 +24,6 @@ _CPU_EFFICIENCY = 0.15
 """Part of the matmul rate that the loop reaches on a CPU; SmolLM2-135M on two cores reached 0.13 to 0.17."""
 _GPU_EFFICIENCY = 0.35
 """The same on a GPU: a usual value for fine-tuning with short rows; not measured on ftk's own loop yet."""
-_BYTES_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-_CONTEXT = 0.5 * 2**30
-_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -106,34 +103,13 @@ def matmul_rate(device: str = "cpu", precision: str = "float32", seconds: float 
     return 2 * size**3 * runs / (time.monotonic() - begin)
 
 
-def memory(model: CatalogModel, *, quantized: bool, batch: int, length: int, checkpointing: bool) -> int:
-    """Bytes of GPU memory that training a catalogue model takes, by formula.
-
-    Weights (NF4 with double quantisation: 4 bits, 8 bits a block of 64 and 32 bits a 256 blocks; embeddings
-    and head stay in 16 bits), adapter with float32 masters and AdamW's moments (18 bytes a weight), activations
-    in 16 bits, logits of all positions in 16 and 32 bits with their gradient, 0.5 GiB for the CUDA context and
-    10 % for fragmentation. Worked out, not measured.
-    """
-    embedding = model.vocabulary * model.hidden * (1 if model.tied else 2)
-    blocks = model.weights - embedding
-    weights = embedding * 2 + blocks * (_BYTES_NF4 if quantized else 2)
-    attention = (model.heads + model.kv_heads) * model.head_dim
-    widths = model.layers * (2 * (model.hidden + attention) + 3 * (model.hidden + model.intermediate))
-    adapter = 18 * model.lora.rank * widths
-    tokens = batch * length
-    layer = tokens * 2 * (10 * model.hidden + 3 * attention + 4 * model.intermediate)
-    kept = model.layers * tokens * 2 * model.hidden + layer if checkpointing else model.layers * layer
-    logits = tokens * model.vocabulary * 10
-    return int((weights + adapter + kept + logits) * _MARGIN + _CONTEXT)
-
-
 def vram(model: CatalogModel) -> tuple[float, float]:
     """Minimum and recommended GPU memory in GiB, rounded up to a tenth: what the catalogue states.
 
     Minimum: NF4, one row of 512 tokens, activations recomputed. Recommended: 16-bit weights, four rows of 512
     tokens, activations recomputed from 2 billion weights.
     """
-    least = memory(model, quantized=True, batch=1, length=512, checkpointing=True)
+    least = footprint.memory(model, quantized=True, batch=1, length=512, checkpointing=True)
     big = model.weights >= autoconfig.QUANTISE_FROM
-    best = memory(model, quantized=False, batch=4, length=512, checkpointing=big)
+    best = footprint.memory(model, quantized=False, batch=4, length=512, checkpointing=big)
     return tuple(math.ceil(size / 2**30 * 10) / 10 for size in (least, best))  # type: ignore[return-value]

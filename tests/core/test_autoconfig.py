@@ -45,6 +45,7 @@ def plan(model: str = "smollm2", hardware: Hardware = CPU, rows: Any = None, **s
         ("mistral-7b", machine(A100), {"device": "cuda", "precision": "bfloat16", "quantization": "nf4"}),
         ("mistral-7b", machine(T4), {"precision": "float16", "quantization": "nf4", "gradient_checkpointing": True}),
         ("gpt2", machine(T4), {"quantization": "none", "gradient_checkpointing": False}),
+        ("mistral-7b", machine(A100), {"gradient_checkpointing": False}),
         ("gpt2", CPU, {"lora_targets": ["c_attn", "c_proj", "c_fc"], "optimizer": "adamw"}),
     ],
 )
@@ -150,3 +151,38 @@ def test_what_is_piped_in_is_kept_for_the_run(
     again = autoconfig.plan(planned.config)
     assert again.dataset.fingerprint == planned.dataset.fingerprint
     assert again.dataset.rows[0].origin.startswith("standard input, line ")
+
+
+@pytest.mark.parametrize(
+    ("steps", "model", "compiled"), [(1000, "smollm2", True), (5, "smollm2", False), (1000, "gpt2", True)]
+)
+def test_layers_are_compiled_where_the_run_is_long_enough(
+    steps: int, model: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoconfig, "compile_obstacle", lambda device: "")
+    made = plan(model, max_steps=steps, batch_size=16)
+    assert made.config.compile is compiled
+    assert made.reasons["compile"]
+
+
+def test_nothing_is_compiled_without_a_compiler_or_on_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    assert plan(max_steps=5000).config.compile is False
+    assert "C++ compiler" in plan(max_steps=5000).reasons["compile"]
+    monkeypatch.delenv("CXX")
+    assert plan(max_steps=5000, fast=False).config.compile is False
+
+
+def test_full_fine_tuning_takes_small_steps_and_plain_weights() -> None:
+    made = plan("smollm2", machine(A100), method="full")
+    assert made.config.learning_rate == 2e-5
+    assert plan("smollm2").config.learning_rate == 2e-4
+    assert plan("mistral-7b", machine(A100), method="full").config.quantization == "none"
+    with pytest.raises(UsageError, match="full"):
+        plan("smollm2", method="full", quantization="nf4")
+
+
+def test_liger_needs_a_gpu_and_takes_the_place_of_compiling() -> None:
+    with pytest.raises(UsageError, match="NVIDIA"):
+        plan(liger=True)
+    assert plan("mistral-7b", machine(A100), liger=True, max_steps=10**6).config.compile is False

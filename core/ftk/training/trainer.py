@@ -273,13 +273,15 @@ class Trainer:
         """The model with what is to be trained: an adapter, or all of its weights."""
         import torch
 
-        from ..models import adapters
+        from ..models import adapters, liger
 
         config = self.config
         torch.manual_seed(config.seed)
         if config.gradient_checkpointing is True:
             loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             loaded.model.enable_input_require_grads()
+        if config.liger:
+            liger.apply(loaded.model)
         if config.method == "full":
             adapters.without_dropout(loaded.model)
             return loaded.model.requires_grad_(True)
