@@ -28,6 +28,7 @@ _PHASES = {
     "prepare": "Preparing the data",
     "check": "Checking the data",
     "adapter": "Putting the adapter on",
+    "compile": "Compiling the layers",
     "train": "Training",
     "save": "Saving",
     "compare": "Asking base and tuned model",

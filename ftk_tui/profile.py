@@ -19,6 +19,7 @@ _LABELS = {
     "prepare": "data tokenised",
     "check": "data checked",
     "adapter": "adapter, optimiser",
+    "compile": "layers compiled",
     "first": "first step",
     "steps": "other steps",
     "evaluation": "evaluations",

@@ -22,6 +22,9 @@ FAST_ARCHITECTURES = frozenset(
 )
 """Model types whose fast path is proved against the plain one, architecture by architecture, in the tests."""
 
+_WARM_UP_TOKENS = 80
+"""A length that equals no width of a known model: the compiler would take the two for one and the same."""
+
 
 class Pass(Protocol):
     """Computes the loss of a micro-batch, summed over its supervised tokens, in float32."""
@@ -31,6 +34,13 @@ class Pass(Protocol):
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss, ready for `backward` where gradients are on."""
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the first batch will be waited for while layers are compiled."""
+
+    def warm_up(self) -> None:
+        """Compile what is to be compiled, on a batch that leaves no trace."""
 
     def backward(self, batch: Batch, factor: float) -> Tensor:
         """Compute the loss, add the gradients of `factor` times it to the parameters, and return it detached."""
@@ -63,6 +73,14 @@ class PlainPass:
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of padded rows."""
         return summed_loss(self.model, self._head, batch, self._device)
+
+    @property
+    def compiles(self) -> bool:
+        """Nothing is compiled."""
+        return False
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
 
     def backward(self, batch: Batch, factor: float) -> Tensor:
         """Loss and gradients."""
@@ -113,7 +131,7 @@ class FastPass:
             attention.register()
             text._attn_implementation = attention.NAME
         self._compiled: Any = None
-        self._proven = self._measuring = False
+        self._measuring = False
         if config.compile is True and self._can_compile():
             self._compiled = compiling.layers_of(self._decoder)
             compiling.compile_layers(self._compiled)
@@ -153,23 +171,33 @@ class FastPass:
         inputs["max_length_q"] = self._longest
         return self._decoder(**inputs).last_hidden_state
 
-    def backward(self, batch: Batch, factor: float) -> Tensor:
-        """Loss and gradients; if compiling fails at the first batch, the layers go on uncompiled, with a warning."""
+    @property
+    def compiles(self) -> bool:
+        """Whether layers are compiled."""
+        return self._compiled is not None
+
+    def warm_up(self) -> None:
+        """Compile the layers; if that fails, they go on uncompiled, with a warning."""
+        if self._compiled is None:
+            return
+        example = Example((self._pad,) * _WARM_UP_TOKENS, (True,) * _WARM_UP_TOKENS, "")
         try:
-            loss = self.summed_loss(batch)
-            (loss * factor).backward()
+            self.backward(self.batch([example]), 1.0)
         except Exception as error:
-            if self._compiled is None or self._proven or not compiling.is_compile_error(error):
+            if not compiling.is_compile_error(error):
                 raise
             self._give_up_compiling(error)
-            return self.backward(batch, factor)
-        self._proven = True
+        self.model.zero_grad(set_to_none=True)
+
+    def backward(self, batch: Batch, factor: float) -> Tensor:
+        """Loss and gradients."""
+        loss = self.summed_loss(batch)
+        (loss * factor).backward()
         return loss.detach()
 
     def _give_up_compiling(self, error: Exception) -> None:
         compiling.uncompile(self._compiled)
         self._compiled = None
-        self.model.zero_grad(set_to_none=True)
         self._warn(
             Warned(
                 code="compile",

@@ -174,6 +174,9 @@ class Trainer:
             self._phase("adapter")
             model = self._trainable(loaded, data, fresh=start is None)
             loop = self._loop(model, tokenizer, data, control)
+            if loop.passes.compiles:
+                self._phase("compile", "layers; kept for the next run")
+                loop.passes.warm_up()
             if start:
                 loop.restore(start)
             self._phase("train", f"{len(data.train.examples)} rows, {loop.total} steps")

@@ -299,6 +299,7 @@ def test_compiled_layers_agree_with_plain_ones(
     plain.close()
     made = _compiled(model, tmp_path_factory.getbasetemp() / "compiled", monkeypatch, _fail)
     before = counters["stats"]["unique_graphs"]
+    made.warm_up()
     for reference, batch in zip(expected, batches, strict=True):
         assert_same([reference, gradients(made, model, batch)], 1e-5)
     with made.measuring():

@@ -116,7 +116,9 @@ def test_bfloat16_follows_float32(model_folder: Folders) -> None:
 
 def test_small_updates_are_summed_up_in_float32_and_not_rounded_away() -> None:
     parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
-    optimizer = AdapterOptimizer([("weight", parameter)], build({"optimizer": "adamw", "weight_decay": 0.0}))
+    optimizer = AdapterOptimizer(
+        [("weight", parameter)], build({"optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.0})
+    )
     for _ in range(600):
         parameter.grad = torch.ones_like(parameter)
         optimizer.collect()
