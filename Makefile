@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 
-.PHONY: help install check format lint types imports test test-all
+.PHONY: help install check format lint types imports test test-all bench
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,3 +31,6 @@ test:  ## unit tests with coverage
 
 test-all:  ## all tests, also those that take minutes
 	$(BIN)pytest
+
+bench:  ## tokens a second and memory next to the peers: ARGS='--trl PYTHON --llamafactory PYTHON'
+	$(PYTHON) benchmarks/training.py $(ARGS)

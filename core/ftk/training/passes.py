@@ -92,9 +92,11 @@ class PlainPass:
     def measuring(self) -> Iterator[None]:
         """No gradients and no dropout."""
         self.model.eval()
-        with torch.no_grad():
-            yield
-        self.model.train()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train()
 
     def close(self) -> None:
         """Take the hook off."""
@@ -216,10 +218,12 @@ class FastPass:
         if self._random:
             self.model.eval()
         self._measuring = True
-        with torch.set_grad_enabled(self._compiled is not None):
-            yield
-        self._measuring = False
-        self.model.train()
+        try:
+            with torch.set_grad_enabled(self._compiled is not None):
+                yield
+        finally:
+            self._measuring = False
+            self.model.train()
 
     def close(self) -> None:
         """Give the layers their own forward passes and the model its attention back."""

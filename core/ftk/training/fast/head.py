@@ -59,7 +59,7 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradient that the forward pass found."""
         (grad,) = ctx.saved_tensors
-        return grad * factor.to(grad.dtype), None, None, None, None
+        return grad * factor, None, None, None, None
 
 
 def trained_loss(hidden: Tensor, output: Any, labels: Tensor, cap: float) -> Tensor:
