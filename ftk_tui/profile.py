@@ -63,7 +63,7 @@ class Profile:
         table.add_column("seconds", justify="right")
         table.add_column("part", justify="right")
         for name, seconds in self.seconds.items():
-            if seconds >= 0.005:
+            if seconds > 0:
                 table.add_row(_LABELS.get(name, name), f"{seconds:.2f}", f"{seconds / whole:.0%}")
         console = Console()
         console.print(table)

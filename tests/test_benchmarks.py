@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ftk.config import build
+from ftk.events import Event, Phase, Step, Warned
 from ftk.hardware import Gpu, Hardware
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -78,6 +80,39 @@ def test_the_clock_leaves_out_the_first_step_and_counts_it() -> None:
         "losses": [2.0, 1.5, 1.0],
     }
     assert clock.figures(train_s=30.0)["tokens_per_s_with_first"] == 50.0
+
+
+def test_compiling_counts_as_a_part_of_ftks_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = {"s": 0.0}
+    monkeypatch.setattr(contestants.time, "monotonic", lambda: now["s"])
+    script = [
+        (5.0, Phase(name="load")),
+        (10.0, Phase(name="compile")),
+        (40.0, Phase(name="train")),
+        (42.0, _step(100, 2.0)),
+        (44.0, _step(300, 1.5)),
+        (45.0, Warned(code="x", message="a remark")),
+    ]
+
+    class Scripted:
+        def __init__(self, model: str, data: str, **settings: Any) -> None:
+            build({"model": model, "data": data, **{k: v for k, v in settings.items() if k != "runs_dir"}})
+
+        def train(self, callbacks: list[Callable[[Event], None]]) -> None:
+            for time, event in script:
+                now["s"] = time
+                callbacks[0](event)
+
+    monkeypatch.setattr("ftk.QuickTrainer", Scripted, raising=False)
+    job = {"started": 0.0, "model": "m", "rows": "r", "folder": str(tmp_path), "recipe": training.RECIPE, "steps": 2}
+    found = contestants.ftk({**job, "precision": "float32", "device": "cpu", "compile": "true"})
+    assert (found["train_s"], found["to_first_step_s"], found["tokens_per_s"]) == (34.0, 42.0, 100.0)
+    assert (found["losses"], found["warnings"]) == ([2.0, 1.5], ["a remark"])
+
+
+def _step(tokens: int, loss: float) -> Step:
+    zeros = dict.fromkeys(("epoch", "learning_rate", "grad_norm", "tokens_per_s", "eta_s", "elapsed_s"), 0.0)
+    return Step(step=1, total_steps=2, loss=loss, tokens=tokens, supervised_tokens=1, memory_bytes=1, **zeros)
 
 
 def test_llamafactory_gets_the_model_declared_in_the_format_of_the_comparison(tmp_path: Path) -> None:
