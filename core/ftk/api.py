@@ -109,7 +109,7 @@ class QuickTrainer:
 
     @property
     def adapter(self) -> Path:
-        """The folder of the trained adapter.
+        """The folder of the trained adapter, or of the model where all of it was trained.
 
         Raises:
             UsageError: nothing was trained yet.
@@ -123,11 +123,16 @@ class QuickTrainer:
         """Answer a prompt with the tuned model in memory, or with its base.
 
         Raises:
-            UsageError: nothing was trained yet.
+            UsageError: nothing was trained yet, or the base is asked for after all of it was trained.
 
         """
         if self.result is None or self.result.model is None:
             raise UsageError("Nothing was trained yet.", hint="Call .train() first.")
+        if base and self.config.method == "full":
+            raise UsageError(
+                "Every weight of this model was trained, so its base is no longer in memory.",
+                hint="Load it once more with load_model() and give it to compare_models as base=.",
+            )
         from .evaluation.generate import Sampling, conversation, generate, without_adapter
 
         turns = conversation(prompt, self.config.system_prompt)

@@ -20,12 +20,14 @@ from .models import adapters, sources
 from .models.sources import Source
 
 QUANTISE_FROM = 2_000_000_000
-"""Weights from which a base model is held in 4 bits on a GPU and its activations are recomputed."""
+"""Weights from which a base model is held in 4 bits on a GPU."""
 
 _COMPILE_FROM = {"cpu": 3.3e12, "cuda": 3e15}
-"""Weights x tokens of a run from which compiled layers save more than the half minute that compiling takes: on a
-CPU for each core (they save 0.6 ms a token of SmolLM2-135M on two cores, measured), on a GPU worked out from an
-expected saving of 15 %."""
+"""Weights x tokens of a run from which compiled layers should save more than the half minute that compiling takes.
+
+A rule of thumb. On a CPU for each core, from about half a millisecond saved a token of SmolLM2-135M: 0.4 ms in a noisy
+comparison on two AVX2 cores, 0.5 ms in a rough earlier loop on two AMX cores. On a GPU from an assumed saving of
+15 %, not measured."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,12 @@ def _recomputation(choices: _Choices, source: Source, *, quantised: bool, gpu: G
         reason = "saves memory that a large model needs" if needed else "there is room"
     else:
         size = footprint.memory(
-            source.entry, quantized=quantised, batch=config.batch_size, length=config.max_length, checkpointing=False
+            source.entry,
+            quantized=quantised,
+            batch=config.batch_size,
+            length=config.max_length,
+            checkpointing=False,
+            full=config.method == "full",
         )
         free = gpu.memory_total - gpu.memory_used
         needed = size > free
@@ -217,10 +224,6 @@ def _schedule(choices: _Choices, dataset: Dataset) -> None:
 def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, dataset: Dataset) -> None:
     choices.choose("fast", True, "the same numbers up to rounding, sooner and in less memory")
     config = choices.config
-    steps = int(choices.values.get("max_steps") or config.max_steps or 1)
-    rows = steps * config.batch_size * config.gradient_accumulation
-    work = (source.size or 0) * rows * tokens_per_row(first_rows(dataset, config.max_rows).rows, config.max_length)
-    least = _COMPILE_FROM["cuda" if device.startswith("cuda") else "cpu"] * (1 if hardware.gpus else hardware.cores)
     if config.liger and not device.startswith("cuda"):
         raise UsageError("--liger true needs an NVIDIA GPU.", hint="Leave --liger out: --compile fuses layers here.")
     if config.liger:
@@ -229,7 +232,13 @@ def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, d
         choices.choose("compile", False, obstacle)
     elif config.fast is False:
         choices.choose("compile", False, "the plain path is not compiled")
-    else:
-        worth = work >= least
+    elif config.compile == "auto":
+        steps = int(choices.values.get("max_steps") or config.max_steps or 1)
+        rows = steps * config.batch_size * config.gradient_accumulation
+        tokens = rows * tokens_per_row(first_rows(dataset, config.max_rows).rows, config.max_length)
+        on_gpu = device.startswith("cuda")
+        worth = (source.size or 0) * tokens >= _COMPILE_FROM["cuda" if on_gpu else "cpu"] * (
+            1 if on_gpu else hardware.cores
+        )
         reason = "saves more than it takes" if worth else "the run is too short to win back the time"
         choices.choose("compile", worth, reason)

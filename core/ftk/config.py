@@ -190,7 +190,7 @@ class TrainingSettings(_Settings):
     )
     gradient_checkpointing: bool | Auto = Field(
         "auto",
-        description="Recompute activations to save memory (about 30 % slower); auto: on a GPU for 2B and more.",
+        description="Recompute activations to save memory (about 30 % slower); auto: on a GPU where they do not fit.",
     )
     fast: bool | Auto = Field(
         "auto",

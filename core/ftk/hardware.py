@@ -63,9 +63,7 @@ def gib(size: float) -> str:
 
 def detect() -> Hardware:
     """Look at this machine; takes some milliseconds and raises nothing where a driver is missing or broken."""
-    limit = _cgroup_limit()
-    memory = psutil.virtual_memory()
-    total = min(memory.total, limit or memory.total)
+    memory, total = psutil.virtual_memory(), usable_memory()
     return Hardware(
         cpu=_cpu_name(),
         cores=_usable_cores(),
@@ -74,6 +72,12 @@ def detect() -> Hardware:
         bfloat16=_cpu_has_bfloat16(),
         gpus=_gpus(),
     )
+
+
+def usable_memory() -> int:
+    """Bytes of this machine's memory, or of the container's limit."""
+    total = psutil.virtual_memory().total
+    return min(total, _cgroup_limit() or total)
 
 
 @contextlib.contextmanager

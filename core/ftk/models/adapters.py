@@ -55,7 +55,7 @@ def add(
         ConfigError: no layer of the model has one of these names.
 
     """
-    from peft import EvaConfig, LoraConfig, get_peft_model
+    from peft import EvaConfig, LoraConfig
 
     if not isinstance(targets, str):
         _check_targets(model, targets)
@@ -72,6 +72,13 @@ def add(
         task_type="CAUSAL_LM",
         fan_in_fan_out=_has_conv1d(model),
     )
+    return _put_on(model, config)
+
+
+def _put_on(model: Any, config: Any) -> Any:
+    """The model with an adapter in the number format of the base."""
+    from peft import get_peft_model
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's remarks on Conv1D and on tied weights do not concern the user
         adapted = get_peft_model(model, config, autocast_adapter_dtype=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..catalog import CatalogModel
@@ -62,23 +63,31 @@ def load(
         ModelError: the files are damaged, or the model does not fit into the memory.
 
     """
+    _quiet()
+    path = source.path
+    assert path is not None
+    progress("quantise" if quantization != "none" else "load", source.name, None, None)
+    model = _explained(source, lambda: _read(path, quantization, precision, device))
+    model.name_or_path = model.config._name_or_path = source.reference
+    model.eval()
+    return LoadedModel(model, load_tokenizer(source), _info(source, model, quantization, precision, device))
+
+
+def _read(path: Path, quantization: str, precision: str, device: str) -> Any:
+    """The model of a folder; quantised weights come out of the cache where they were kept."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    _quiet()
-    assert source.path is not None
-    progress("quantise" if quantization != "none" else "load", source.name, None, None)
     dtype = getattr(torch, precision)
     options: dict[str, Any] = {}
-    folder, packed = source.path, None
-    if quantization != "none":
-        packed = quantised.place(source.path, quantization, precision)
-        if packed.is_dir():
-            folder = packed
-        else:
-            options["quantization_config"] = _quantization_config(quantization, dtype)
+    folder, kept = path, None
     if device != "cpu" or quantization != "none":
         options["device_map"] = {"": device}
+    if quantization != "none":
+        kept = quantised.place(path, quantization, precision)
+        folder = kept if kept.is_dir() else path
+        if folder is path:
+            options["quantization_config"] = _quantization_config(quantization, dtype)
 
     def from_folder(attention: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
@@ -91,13 +100,10 @@ def load(
             **options,
         )
 
-    model = _explained(source, lambda: _with_attention(from_folder))
-    if packed and folder is source.path:
-        quantised.keep(model, source.path, packed)
-    model.name_or_path = model.config._name_or_path = source.reference
-    model.eval()
-    tokenizer = load_tokenizer(source)
-    return LoadedModel(model, tokenizer, _info(source, model, quantization, precision, device))
+    model = _with_attention(from_folder)
+    if kept and folder is path:
+        quantised.keep(model, path, kept)
+    return model
 
 
 def _quiet() -> None:

@@ -17,20 +17,21 @@ _WORTH_IT = 2**30
 def place(folder: Path, quantization: str, precision: str) -> Path:
     """Where the quantised copy of a model folder belongs.
 
-    The name is made of the weight files (path, size and time), of what was asked for and of the versions of
+    The name is made of weights and configuration (path, size and time), of what was asked for and of the versions of
     the libraries that pack, so that a copy is never used for anything else.
     """
     import bitsandbytes
     import transformers
 
-    weights = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in _weights(folder)]
-    key = json.dumps([weights, quantization, precision, bitsandbytes.__version__, transformers.__version__])
+    parts = [*_weights(folder), folder / "config.json"]
+    files_seen = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in parts]
+    key = json.dumps([files_seen, quantization, precision, bitsandbytes.__version__, transformers.__version__])
     name = f"{folder.name[:40]}-{quantization}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return files.cache_dir() / "quantised" / name
 
 
 def keep(model: Any, original: Path, target: Path) -> bool:
-    """Write a quantised model into the cache if it is large and the disk has twice the room it needs.
+    """Write a quantised model into the cache if it is large and the disk has room for the unquantised size.
 
     Returns:
         Whether it was written; a full disk is no error, the next start then packs again.

@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
     """Have glibc keep freed blocks for the next step instead of giving them back to the system.
 
     A training step frees and takes the same megabytes again and again. By default each block above 32 MB is
-    mapped anew and every page of it faults in again: a tenth to a half of the time on a CPU. Costs nothing
-    but that the memory of the largest step stays with the process.
+    mapped anew and every page of it faults in again: six times the page faults and four times the system time of
+    eight steps of SmolLM2 on two cores. Costs nothing but that the memory of the largest step stays with the process.
 
     Call it in the process's first thread, before the thread that trains is made: threads take over the
     heap that they find.

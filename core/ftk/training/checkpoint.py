@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from .. import files
 from ..errors import TrainingError
+from ..models import adapters
+from ..models.adapters import is_adapted
 from .optim import AdapterOptimizer
 
 _OPTIMIZER, _STATE, _MANIFEST = "optimizer.safetensors", "state.json", "manifest.json"
@@ -67,14 +69,12 @@ def save(
         OSError: the disk is full or not writable; nothing half-written stays.
 
     """
-    from ..models import adapters
-
     begin = time.monotonic()
     target = folder / f"step-{progress.step:06d}"
     if target.exists():
         shutil.rmtree(target)
     with files.staged_dir(target) as staging:
-        adapters.save(model, tokenizer, staging / ("adapter" if adapters.is_adapted(model) else "model"))
+        adapters.save(model, tokenizer, staging / ("adapter" if is_adapted(model) else "model"))
         save_file(tensors | _random_tensors(), staging / _OPTIMIZER)
         (staging / _STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         size = sum(file.stat().st_size for file in _files(staging))
@@ -132,7 +132,7 @@ def restore(path: Path, model: Any, optimizer: AdapterOptimizer) -> tuple[Progre
     tensors = load_file(path / _OPTIMIZER)
     states = {key: tensors.pop(key) for key in list(tensors) if key.startswith("random.")}
     best = {int(key[5:]): tensors.pop(key) for key in list(tensors) if key.startswith("best.")}
-    if hasattr(model, "peft_config"):
+    if is_adapted(model):
         weights = load_file(path / "adapter" / "adapter_model.safetensors")
         if missing := _load_adapter(model, weights):
             raise TrainingError(f"{path} lacks weights of this adapter: {', '.join(missing[:3])}.")

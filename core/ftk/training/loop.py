@@ -128,11 +128,15 @@ class TrainingLoop:
 
     def close(self) -> None:
         """Give the model back as it came, with its adapter, and let go of the other processes."""
+        self.release()
+        self.workers.close()
+
+    def release(self) -> None:
+        """The same without waiting for the other processes, for a run that failed."""
         self._ahead.close()
         self.passes.close()
         if self._noise:
             self._noise.remove()
-        self.workers.close()
 
     def _int(self, key: str) -> int:
         return int(getattr(self.config, key))

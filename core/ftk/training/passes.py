@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from ..config import RunConfig
-from ..data.batches import Batch, collate, pack
+from ..data.batches import PACKED_MULTIPLE, Batch, collate, pack
 from ..data.encoding import Example
 from ..events import Warned
-from ..hardware import compile_obstacle
+from ..hardware import compile_obstacle, usable_memory
+from ..models.adapters import is_adapted
 from .fast import attention, compiling, head, lora
 from .loss import SupervisedHead, summed_loss
 
-FAST_ARCHITECTURES = frozenset(
-    {"gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"}
-)
+FAST_ARCHITECTURES = frozenset({"gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
 """Model types whose fast path is proved against the plain one, architecture by architecture, in the tests."""
 
 _WARM_UP_TOKENS = 80
@@ -119,13 +118,14 @@ class FastPass:
         self, model: Any, pad: int, device: torch.device, config: RunConfig, warn: Callable[[Warned], None]
     ) -> None:
         self.model, self._pad, self._device, self._warn = model, pad, device, warn
-        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._base = _base_of(model)
         self._decoder = getattr(self._base, self._base.base_model_prefix)
         self._output = self._base.get_output_embeddings()
         text = self._base.config.get_text_config()
         self._cap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
         self._random = config.lora_dropout > 0
-        self._longest = config.max_length
+        self._longest = max(config.max_length, PACKED_MULTIPLE)
+        self._places = min(config.max_length, int(getattr(text, "max_position_embeddings", 0) or config.max_length))
         self._layers = lora.fuse(model, dequantise=device.type == "cpu" and room_to_dequantise(model))
         self._packed = packs(self._base, device)
         self._config, self._attention = text, text._attn_implementation
@@ -133,11 +133,13 @@ class FastPass:
             attention.register()
             text._attn_implementation = attention.NAME
         self._compiled: Any = None
-        self._measuring = False
+        self._measuring = self._hooked = False
         if config.compile is True and self._can_compile():
             self._compiled = compiling.layers_of(self._decoder)
             compiling.compile_layers(self._compiled)
-            self._base.enable_input_require_grads()  # else the first layer, whose input has none, is code of its own
+            if config.gradient_checkpointing is not True:  # which has made it so already
+                self._base.enable_input_require_grads()  # else the first layer, whose input has none, is other code
+                self._hooked = True
 
     def _can_compile(self) -> bool:
         compiling.keep_compiled_in_cache()
@@ -182,7 +184,8 @@ class FastPass:
         """Compile the layers; if that fails, they go on uncompiled, with a warning."""
         if self._compiled is None:
             return
-        example = Example((self._pad,) * _WARM_UP_TOKENS, (True,) * _WARM_UP_TOKENS, "")
+        length = min(_WARM_UP_TOKENS, self._places)
+        example = Example((self._pad,) * length, (True,) * length, "")
         try:
             self.backward(self.batch([example]), 1.0)
         except Exception as error:
@@ -226,12 +229,15 @@ class FastPass:
             self.model.train()
 
     def close(self) -> None:
-        """Give the layers their own forward passes and the model its attention back."""
+        """Give the layers their own forward passes and the model its attention back; a second time does nothing."""
         lora.restore(self._layers)
+        self._layers = []
         self._config._attn_implementation = self._attention
         if self._compiled is not None:
             compiling.uncompile(self._compiled)
+        if self._hooked:
             self._base.disable_input_require_grads()
+            self._hooked = False
 
 
 def _pinned(batch: Batch, device: torch.device) -> Batch:
@@ -254,16 +260,21 @@ def packs(base: Any, device: torch.device) -> bool:
 
 
 def room_to_dequantise(model: Any) -> bool:
-    """Whether 4-bit layers may be kept in plain numbers too: they would take under half of the free memory."""
-    import psutil
+    """Whether 4-bit layers may be kept in plain numbers too: they would take under a third of the machine's memory.
 
+    Of all of it, not of what is free at the moment: a resumed run must decide the same to get the same bits.
+    """
     size = 2 if model.dtype != torch.float32 else 4
-    return bool(model.num_parameters() * size < psutil.virtual_memory().available / 2)
+    return bool(model.num_parameters() * size < usable_memory() / 3)
 
 
-def why_plain(model: Any, config: RunConfig) -> str:
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if is_adapted(model) else model
+
+
+def why_plain(model: Any) -> str:
     """Why a model takes the plain path, in words; empty if it need not."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = _base_of(model)
     kind = base.config.get_text_config().model_type
     if kind not in FAST_ARCHITECTURES:
         return f"the fast path does not know {kind!r} models"
@@ -277,7 +288,7 @@ def choose(model: Any, pad: int, device: torch.device, config: RunConfig, warn: 
     """The fast pass where settings and model allow it, else the plain one, which says so unless it was asked for."""
     if config.fast is False:
         return PlainPass(model, pad, device)
-    if reason := why_plain(model, config):
+    if reason := why_plain(model):
         warn(Warned(code="plain", message=f"Training takes the plain path, which is slower: {reason}."))
         return PlainPass(model, pad, device)
     return FastPass(model, pad, device, config, warn)

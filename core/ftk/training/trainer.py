@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import hardware, runs
 from .._version import __version__
-from ..autoconfig import Plan, targets_for
+from ..autoconfig import Plan
 from ..errors import FtkError, RunError
 from ..events import (
     Answered,
@@ -30,7 +30,7 @@ from ..events import (
     Warned,
 )
 from ..runs import RunFolder
-from . import provenance
+from . import provenance, trained
 from .allocator import keep_freed_memory
 from .control import Control, StopRequested
 from .data_remarks import remarks
@@ -172,7 +172,7 @@ class Trainer:
             data = self._prepare(loaded, control)
             self._check(control)
             self._phase("adapter")
-            model = self._trainable(loaded, data, fresh=start is None)
+            model = trained.make_trainable(loaded, data.train.examples, self.config, fresh=start is None)
             loop = self._loop(model, tokenizer, data, control)
             if loop.passes.compiles:
                 self._phase("compile", "layers; kept for the next run")
@@ -193,6 +193,10 @@ class Trainer:
                 checkpoint=str(saved) if saved else None,
             )
             self._emit(ending)
+        except BaseException:
+            if loop:
+                loop.release()
+            raise
         return RunResult(run, ending, model, tokenizer)
 
     def _starting_point(self, run: RunFolder | None) -> Path | None:
@@ -216,28 +220,7 @@ class Trainer:
         if self._loaded:
             return self._loaded
         self._phase("import", "torch, transformers, peft")
-        from ..models import loading, sources
-
-        source = sources.fetch(self.plan.source, self._phase)
-        self._check(control)
-        config = self.config
-        return loading.load(
-            source,
-            quantization=_fixed(config.quantization),
-            precision=_fixed(config.precision),
-            device=config.device,
-            progress=self._phase,
-        )
-
-    def _base(self) -> Any:
-        """The untuned model once more, to compare a wholly trained one with."""
-        from ..models import loading, sources
-
-        config = self.config
-        source = sources.fetch(self.plan.source, self._phase)
-        return loading.load(
-            source, precision=_fixed(config.precision), device=config.device, progress=self._phase
-        ).model
+        return trained.load(self.plan, self._phase, lambda: self._check(control))
 
     def _prepare(self, loaded: LoadedModel, control: Control) -> Prepared:
         from ..data.prepare import prepare_dataset
@@ -271,38 +254,6 @@ class Trainer:
         for warning in remarks(data, loaded.tokenizer, length, config.skip_bad, telling("check")):
             self._emit(warning)
         return data
-
-    def _trainable(self, loaded: LoadedModel, data: Prepared, *, fresh: bool) -> Any:
-        """The model with what is to be trained: an adapter, or all of its weights."""
-        import torch
-
-        from ..models import adapters, liger
-
-        config = self.config
-        torch.manual_seed(config.seed)
-        if config.gradient_checkpointing is True:
-            loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            loaded.model.enable_input_require_grads()
-        if config.liger:
-            liger.apply(loaded.model)
-        if config.method == "full":
-            adapters.without_dropout(loaded.model)
-            return loaded.model.requires_grad_(True)
-        model = adapters.add(
-            loaded.model,
-            rank=int(config.lora_rank),
-            alpha=float(config.lora_alpha),
-            dropout=config.lora_dropout,
-            targets=targets_for(config, loaded.info.architecture),
-            rslora=config.lora_rslora,
-            dora=config.lora_dora,
-            eva=config.lora_init == "eva",
-        )
-        if fresh and config.lora_init == "eva":
-            from . import eva
-
-            eva.initialise(model, data.train.examples, loaded.tokenizer.pad_token_id, config)
-        return model
 
     def _loop(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> TrainingLoop:
         from .loop import TrainingLoop
@@ -358,7 +309,7 @@ class Trainer:
         if run:
             target = run.model if self.config.method == "full" else run.adapter
             self._phase("save", target.name)
-            _write(loop.model, tokenizer, target)
+            trained.write(loop.model, tokenizer, target)
             self._answers(loop.model, tokenizer, data, control)
         finished = Finished(
             step=loop.progress.step,
@@ -386,24 +337,12 @@ class Trainer:
 
         self._phase("compare", f"{len(prompts)} prompts")
         sampling = Sampling(max_tokens=self.config.compare_tokens, seed=self.config.seed)
-        base = self._base() if full else None
+        base = trained.load(self.plan, self._phase).model if full else None
         found_answers = compare_models(
             model, tokenizer, prompts, base=base, sampling=sampling, stop=lambda: control.stopping
         )
         for found in found_answers:
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))
-
-
-def _write(model: Any, tokenizer: Any, target: Path) -> None:
-    import shutil
-
-    from .. import files
-    from ..models import adapters
-
-    if target.exists():
-        shutil.rmtree(target)
-    with files.staged_dir(target) as staging:
-        adapters.save(model, tokenizer, staging)
 
 
 def _prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> list[Any]:
@@ -413,8 +352,3 @@ def _prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> lis
     if isinstance(wanted, list):
         return [conversation(prompt, system) for prompt in wanted]
     return [row.messages[:-1] for row in data.parts.held_out[:3]]
-
-
-def _fixed(value: Any) -> Any:
-    assert value != "auto", "the plan leaves nothing open"
-    return value

@@ -47,6 +47,14 @@ def test_other_weights_get_a_copy_of_their_own(tmp_path: Path) -> None:
     assert quantised.place(folder, "nf4", "bfloat16") != quantised.place(folder, "nf4", "float32")
 
 
+def test_another_configuration_gets_a_copy_of_its_own(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "model")
+    place = quantised.place(folder, "nf4", "float32")
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 0.0001'))
+    assert quantised.place(folder, "nf4", "float32") != place
+
+
 def test_a_full_disk_or_a_small_model_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.save(tmp_path / "model")
     monkeypatch.setattr(quantised, "_WORTH_IT", 2**30)

@@ -13,8 +13,10 @@ import torch._inductor.config
 from torch._dynamo.utils import counters
 from torch.nn import functional
 
+from ftk import SimpleTrainer
 from ftk.config import RunConfig, build
 from ftk.data.encoding import Example
+from ftk.errors import FtkError
 from ftk.events import Warned
 from ftk.hardware import compile_obstacle
 from ftk.models import adapters
@@ -23,7 +25,7 @@ from ftk.training.fast import attention, compiling, lora, row_kernels
 from ftk.training.fast.head import ChunkedLoss
 from ftk.training.passes import FastPass, PlainPass, choose
 from tests import tiny
-from tests.core.training.helpers import Run
+from tests.core.training.helpers import DEFAULTS, Run
 
 Folders = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -121,9 +123,13 @@ def test_bfloat16_agrees_within_its_precision(architecture: str) -> None:
     assert_same(both(model, rows(SHORT)), 1e-2)
 
 
-def test_no_row_sees_another() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_no_row_sees_another(fused: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: other neighbours of the same length change nothing of a row's loss or gradients."""
-    model = adapted("llama")
+    if not fused:
+        monkeypatch.setattr(row_kernels, "fused", lambda query, form: False)
+    model = adapted("llama").to(precision)
     made = FastPass(model, 0, CPU, settings(), _fail)
     mine, one, other = rows((48,), 1)[0], rows((80,), 2)[0], rows((80,), 3)[0]
     silent = [Example(row.tokens, (False,) * len(row), row.origin) for row in (one, other)]
@@ -151,6 +157,38 @@ def test_recomputed_activations_give_the_same() -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
     assert_same([plain, both(model, rows(SHORT))[1]], 1e-6)
+
+
+def test_every_architecture_that_is_called_proved_is_proved_here() -> None:
+    assert set(tiny.ARCHITECTURES) == passes.FAST_ARCHITECTURES
+
+
+def test_a_failed_run_leaves_a_given_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers and its attention are its own again, so that it can be used or trained once more."""
+    model = tiny.model()
+    attention_before = model.config._attn_implementation
+    original = FastPass.summed_loss
+
+    def broken(self: FastPass, batch: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(FastPass, "summed_loss", broken)
+    with pytest.raises(FtkError):
+        SimpleTrainer(model, tiny.tokenizer(), tiny.ROWS, **{**DEFAULTS, "max_steps": 2}).train()
+    monkeypatch.setattr(FastPass, "summed_loss", original)
+    assert model.config._attn_implementation == attention_before
+    assert not any(hasattr(module, "_ftk_weight") for module in model.modules())
+    assert torch.isfinite(model(torch.tensor([rows((12,))[0].tokens])).logits).all()
+
+
+@pytest.mark.parametrize("length", [8, 40])
+def test_the_warm_up_is_no_longer_than_rows_may_be(length: int) -> None:
+    model = adapted("gpt2", n_positions=48)
+    made = FastPass(model, 0, CPU, settings(max_length=length), _fail)
+    made._compiled = []  # nothing is compiled, but the batch is computed
+    made.warm_up()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    made.close()
 
 
 def test_layers_with_dropout_dora_or_a_bias_keep_their_own_pass() -> None:

@@ -12,11 +12,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from ftk import QuickTrainer
 from ftk.data.batches import collate, pack
 from ftk.data.encoding import Example
+from ftk.errors import UsageError
 from ftk.training.noise import EmbeddingNoise
 from tests import tiny
-from tests.core.training.helpers import Run
+from tests.core.training.helpers import DEFAULTS, Run
 
 Folders = Callable[..., Path]
 METHODS: dict[str, dict[str, Any]] = {
@@ -62,6 +64,14 @@ def test_full_fine_tuning_moves_every_weight_and_is_saved_as_a_model(
     ids = torch.tensor([tiny.tokenizer()("What comes after one?")["input_ids"]])
     torch.testing.assert_close(saved(ids).logits, run.result.model(ids).logits)
     assert any(answer.base != answer.tuned for answer in run.of("answer"))
+
+
+def test_the_base_of_a_wholly_trained_model_is_not_made_up(model_folder: Folders) -> None:
+    trainer = QuickTrainer(str(model_folder()), tiny.ROWS, **{**DEFAULTS, "max_steps": 1, "method": "full"})
+    trainer.train()
+    assert isinstance(trainer.ask("What comes after one?", max_tokens=2), str)
+    with pytest.raises(UsageError, match="base"):
+        trainer.ask("What comes after one?", base=True)
 
 
 @pytest.mark.parametrize("fast", [True, False])

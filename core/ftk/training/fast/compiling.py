@@ -33,9 +33,8 @@ def compile_layers(layers: Any) -> None:
     """
     import torch._dynamo
 
-    torch._dynamo.config.specialize_float = (
-        True  # else every scale is a symbol, found to be none, and all is traced twice
-    )
+    # Else every scale is a symbol at first, is found to be none, and all is traced twice.
+    torch._dynamo.config.specialize_float = True
     for layer in layers:
         layer.compile(dynamic=True)
 

@@ -29,8 +29,8 @@ added = torch.ops.ftk_lora.added.default
 """y + scale (x a^T) b^T, where y is what a base layer of any kind (4 bits, 8 bits) gave, and x a^T."""
 
 
-# Operators instead of autograd functions: a compiled layer that calls them is traced in half the time and kept in
-# torch's cache of compiled code. Nothing is lost, since inductor would call the same matmuls.
+# Operators instead of autograd functions, which torch's cache of compiled code does not take: a warm start compiled
+# for 2.6 s instead of 12 s (SmolLM2). Nothing is lost, since inductor would call the same matmuls.
 
 
 def _whole(x: Tensor, w: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ def _added_backward(
 
 
 def _grad_b(grad: Tensor, narrow: Tensor, scale: float) -> Tensor:
-    """The gradient of b, computed as its transpose: a CPU is three times as fast with the long side last."""
+    """The gradient of b, computed as its transpose: two AVX2 cores were three times as fast that way."""
     return (narrow.t() @ grad).mul_(scale).t().contiguous()
 
 

@@ -2,9 +2,9 @@
 
 Which one wins depends on the number format. In float32 torch's fused kernel is as fast as the matmuls or up to a
 third faster for rows of 100 to 500 tokens (two AVX2 cores). In bfloat16 plain matmuls use the processor's
-matrix units and the fused kernel's backward pass does not; the whole training step was 1.5 times as fast with
-matmuls there (two AMX cores). Soft caps and windows only the matmuls know. The choice depends on nothing that is
-measured at run time, so that a resumed run makes it again.
+matrix units and the fused kernel's backward pass does not; a rough earlier loop was 1.4 times as fast with matmuls
+(two AMX cores; not measured with these kernels). Soft caps and windows only the matmuls know. The choice depends on
+nothing that is measured at run time, so that a resumed run makes it again.
 """
 
 from __future__ import annotations
