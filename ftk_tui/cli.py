@@ -9,6 +9,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ftk import __version__, recipes
@@ -19,11 +20,14 @@ from .options import add_settings, settings_from
 from .parsing import Formatter, Parser, add_output
 from .text import shown
 
-_COMMANDS = {
-    "data": "look at a data set, check, convert and split it: `ftk data inspect FILE`",
-    "models": "the known models: size, licence, memory, whether on disk",
-    "presets": "the recipes; `ftk presets show NAME` prints one",
-    "resume": "go on with a stopped run: `ftk resume RUN`",
+_COMMANDS = {  # each is a module with a main(arguments), imported when it is called
+    "data": ("data_command", "look at a data set, check, convert and split it: `ftk data inspect FILE`"),
+    "models": ("models_command", "the known models: size, licence, memory, whether on disk"),
+    "presets": ("presets_command", "the recipes; `ftk presets show NAME` prints one"),
+    "resume": ("resume_command", "go on with a stopped or interrupted run: `ftk resume [RUN]`"),
+    "runs": ("runs_command", "the runs here: list, show, rename, delete: `ftk runs`"),
+    "attach": ("attach_command", "follow a run that goes on elsewhere, pause or stop it: `ftk attach [RUN]`"),
+    "doctor": ("doctor_command", "what this machine, its login and its terminal will do to a run"),
 }
 
 _DESCRIPTION = """\
@@ -38,7 +42,7 @@ Fine-tune a language model on your own examples.
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:<10} {text}" for name, text in _COMMANDS.items())
+    commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in _COMMANDS.items())
     parser = Parser(
         prog="ftk",
         usage="ftk --preset NAME [options]\n       ftk COMMAND [--help]",
@@ -138,34 +142,8 @@ def _command(name: str, arguments: list[str]) -> int:
         raise UsageError(
             f"Unknown command {name!r}.{did_you_mean(name, tuple(_COMMANDS))}", hint="`ftk --help` lists all."
         )
-    if name == "data":
-        from . import data_command
-
-        return data_command.main(arguments)
-    parser = Parser(prog=f"ftk {name}", description=_COMMANDS[name], formatter_class=Formatter, allow_abbrev=False)
-    add_output(parser)
-    if name == "presets":
-        parser.add_argument("action", nargs="?", choices=["list", "show"], default="list")
-        parser.add_argument("name", nargs="?", help="a preset's name or file")
-    elif name == "models":
-        parser.add_argument(
-            "search", nargs="?", default="", help="show only names, families and licences with this text"
-        )
-    else:
-        parser.add_argument("run", metavar="RUN", help="the run's name, or its folder")
-    options = parser.parse_args(arguments)
-    if name == "resume":
-        return _resume(options)
-    from . import listings
-
-    if name == "models":
-        return listings.models(options.search, as_json=options.json)
-    if options.action == "show":
-        if not options.name:
-            raise UsageError("Which preset?", hint=f"Presets: {', '.join(recipes.available())}")
-        print(recipes.load(options.name).text, end="")
-        return EXIT_DONE
-    return listings.presets(as_json=options.json)
+    module, _ = _COMMANDS[name]
+    return int(import_module(f".{module}", __package__).main(arguments))
 
 
 def _run(arguments: list[str]) -> int:
@@ -194,10 +172,3 @@ def _settings(options: argparse.Namespace) -> RunConfig:
             given = {"compare": "auto", **given}  # the recipe's prompts ask what the sample answers
         return recipe.merged(given)
     return build(given)
-
-
-def _resume(options: argparse.Namespace) -> int:
-    from . import headless
-
-    headless.quiet_libraries(debug=options.debug)
-    return headless.resume(options.run, as_json=options.json)

@@ -39,6 +39,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message[:1].upper() + message[1:] + ".", hint=f"`{self.prog} --help` shows how.")
 
 
+def command_parser(name: str, description: str) -> Parser:
+    """The parser of `ftk NAME`, with the flags that every command has."""
+    parser = Parser(prog=f"ftk {name}", description=description, formatter_class=Formatter, allow_abbrev=False)
+    add_output(parser)
+    return parser
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command has."""
     parser.add_argument("--json", action="store_true", help="Print one JSON object a line instead of text.")

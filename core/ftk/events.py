@@ -103,6 +103,22 @@ class CheckpointSaved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    """The run holds, after `step` updates, until it is told to go on."""
+
+    kind: ClassVar[str] = "paused"
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proceeded(Event):
+    """The run goes on after a pause."""
+
+    kind: ClassVar[str] = "proceeded"
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Warned(Event):
     """Something a person should know, with what to do about it; the run goes on."""
 
@@ -165,7 +181,8 @@ ENDINGS: tuple[type[Event], ...] = (Finished, Stopped, Failed)
 KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        Started, Phase, Step, Evaluation, CheckpointSaved, Warned, Answered, Finished, Stopped, Failed,
+        Started, Phase, Step, Evaluation, CheckpointSaved, Paused, Proceeded, Warned, Answered,
+        Finished, Stopped, Failed,
     )
 }  # fmt: skip
 

@@ -12,13 +12,33 @@ class Control:
         self._stop = threading.Event()
         self._go = threading.Event()
         self._go.set()
+        self._save = threading.Event()
         self.reason = ""
+        self.saves = True
 
-    def stop(self, reason: str = "stopped on request") -> None:
-        """Ask the run to save and stop; wakes it if it is paused."""
+    def stop(self, reason: str = "stopped on request", *, save: bool = True) -> None:
+        """Ask the run to stop; wakes it if it is paused.
+
+        Args:
+            reason: What the last event will say.
+            save: Whether a checkpoint is written first. Without, the run ends sooner, and what it did since its
+                last checkpoint is computed again when it is resumed.
+
+        """
         self.reason = self.reason or reason
+        self.saves = self.saves and save
         self._stop.set()
         self._go.set()
+
+    def save(self) -> None:
+        """Ask for a checkpoint after the step that is being computed, also in a pause."""
+        self._save.set()
+
+    def take_save(self) -> bool:
+        """Whether a checkpoint was asked for since the last call."""
+        asked = self._save.is_set()
+        self._save.clear()
+        return asked
 
     def pause(self) -> None:
         """Ask the run to hold before its next micro-batch."""

@@ -5,13 +5,32 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from pathlib import Path
 from typing import Any
 
+from .. import files
 from .._version import __version__
 from ..autoconfig import Plan
 from ..runs import RunFolder
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
+
+
+def begin(plan: Plan, runs_dir: Path | None = None) -> RunFolder:
+    """Make the folder of a new run and write into it what the run will be.
+
+    Args:
+        plan: What will be done.
+        runs_dir: The folder of the runs; `files.runs_dir()` by default.
+
+    Raises:
+        FtkError: see `RunFolder.create`.
+
+    """
+    run = RunFolder.create(plan.config.name, plan.config.model, runs_dir)
+    files.write_atomic(run.config_file, config_text(run, plan))
+    run.write_provenance(collect(plan))  # last: a folder without it is no run
+    return run
 
 
 def config_text(run: RunFolder, plan: Plan) -> str:

@@ -97,14 +97,11 @@ class Trainer:
         if int(os.environ.get("RANK", "0")) > 0:  # the first process writes and tells; the others only compute
             self._listeners = []
             return self._guarded(None, control)
-        run = self._resume or RunFolder.create(self.config.name, self.config.model, self._runs_dir)
+        run = self._resume or provenance.begin(self.plan, self._runs_dir)
         with run.locked():
             journal = runs.Journal(run)
             self._listeners.insert(0, journal)
             try:
-                if not self._resume:
-                    run.config_file.write_text(provenance.config_text(run, self.plan), encoding="utf-8")
-                    run.write_provenance(provenance.collect(self.plan))
                 return self._guarded(run, control)
             finally:
                 journal.close()

@@ -1,21 +1,32 @@
-"""`ftk models` and `ftk presets`: tables for people, JSON lines for programs."""
+"""`ftk models`: a table for people, JSON lines for programs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ftk import catalog, hub_api, recipes
+from ftk import catalog, hub_api
 from ftk.errors import EXIT_DONE
 from ftk.models import sources
+
+from .parsing import command_parser
 
 _COLUMNS = ("model", "size", "reads", "licence", "GiB", "good", "state")
 _FOR_WIDE = ("reads", "licence")  # left out where names would have to be cut, which are there to be copied
 _WIDE = 78
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ftk models`; returns the exit code."""
+    parser = command_parser("models", "The known models: size, licence, memory, whether on disk.")
+    parser.add_argument("search", nargs="?", default="", help="show only names, families and licences with this text")
+    options = parser.parse_args(arguments)
+    return models(options.search, as_json=options.json)
 
 
 def models(search: str = "", *, as_json: bool = False) -> int:
@@ -63,18 +74,3 @@ def _state(model: catalog.CatalogModel, token: bool) -> str:
 
 def _count(weights: int) -> str:
     return f"{weights / 1e9:.1f}B" if weights >= 0.9995e9 else f"{weights / 1e6:.0f}M"
-
-
-def presets(*, as_json: bool = False) -> int:
-    """Print the recipes."""
-    found = [recipes.load(str(path)) for path in recipes.available().values()]
-    if as_json:
-        for preset in found:
-            print(json.dumps({"name": preset.name, "path": str(preset.path), "summary": preset.summary}))
-        return EXIT_DONE
-    width = max(len(preset.name) for preset in found)
-    for preset in found:
-        own = "" if preset.path.parent == recipes.packaged_dir() else "  (yours)"
-        print(f"{preset.name:<{width}}  {preset.summary.partition(': ')[2] or preset.summary}{own}")
-    print(f"\n`ftk presets show NAME` prints one. Your own: {recipes.user_dir()}, or --preset FILE.")
-    return EXIT_DONE
