@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .secrets import redact
+
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -15,14 +17,14 @@ EXIT_RESUMABLE: Final = 75  # EX_TEMPFAIL of sysexits.h: stopped, everything sav
 
 
 class FtkError(Exception):
-    """Something that ftk can explain: `message` says what and where, `hint` what to do next."""
+    """Something that ftk can explain: `message` says what and where, `hint` what to do next; both without secrets."""
 
     exit_code: int = EXIT_FAILED
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = redact(message)
+        self.hint = hint and redact(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

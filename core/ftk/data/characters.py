@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 
+from ..secrets import MARKS, SHAPES
+
 HIDDEN = re.compile(
     "[\u200b\u200c\u200d\u2060\ufeff\u00ad\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
@@ -17,25 +19,13 @@ _JOINERS = "\u200c\u200d"
 _JOINING = ("ARABIC", "DEVANAGARI", "BENGALI", "TAMIL", "TELUGU", "MALAYALAM", "PERSIAN", "SINHALA", "KHMER", "MYANMAR")
 
 SECRETS: Mapping[str, re.Pattern[str]] = {
-    "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"),
-    "an access key of a cloud": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "an API key": re.compile(
-        r"\b(?:sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z]{30,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{40,}|glpat-[\w-]{20,}"
-        r"|xox[abprs]-[\w-]{10,}|AIza[\w-]{35}|pypi-[\w-]{40,}|[rs]k_live_[A-Za-z0-9]{20,})"
-    ),
-    "a web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+    **{kind: re.compile(shape) for kind, shape in SHAPES.items()},
     "a password": re.compile(
         r"(?i)\b(?:password|passwd|pwd|secret|api[_-]?key|token)[\"']?\s*[:=]\s*[\"']?(?=[^\s\"']*\d)[^\s\"'<>{}\[\]()]{8,}"
     ),
 }
-_MARKS: Mapping[str, tuple[str, ...]] = {
-    "a private key": ("PRIVATE KEY",),
-    "an access key of a cloud": ("AKIA", "ASIA"),
-    "an API key": ("sk-", "hf_", "gh", "glpat-", "xox", "AIza", "pypi-", "k_live_"),
-    "a web token": ("eyJ",),
-    "a password": ("passw", "pwd", "secret", "key", "token"),
-}
-"""One of these stands in every text (in lower case for passwords) in which the pattern finds anything: cheap to see."""
+_MARKS: Mapping[str, tuple[str, ...]] = {**MARKS, "a password": ("passw", "pwd", "secret", "key", "token")}
+"""As `MARKS`; in lower case for passwords."""
 EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*[A-Za-z]{2,}\b")
 _EXAMPLES = re.compile(r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net)|example|test|invalid|localhost)$", re.IGNORECASE)
 
