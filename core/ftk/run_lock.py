@@ -229,7 +229,7 @@ class RunLock:
     def _taken(self) -> RunError:
         """The error of a run that another process has; waits a moment for the name of one that has just taken it."""
         end = time.monotonic() + _PATIENCE
-        while not (((owner := read_owner(self.folder)) and owner.alive) or time.monotonic() > end):
+        while not (((owner := self._told()) and owner.alive) or time.monotonic() > end):
             time.sleep(0.02)
         known = owner is not None and owner.alive
         name, who = self.folder.name, f"process {owner.pid} on {owner.host}" if owner and known else "another process"
@@ -239,6 +239,9 @@ class RunLock:
             signs = " and ".join(str(path) for path in (self.folder / OWNER, self.folder / MARKER) if path.exists())
             hint = "Wait for it or stop it there." + (f" If it is gone for good, remove {signs}." if signs else "")
         return RunError(f"The run {name!r} is being written by {who}.", hint=hint)
+
+    def _told(self) -> Owner | None:
+        return _read(self.folder / OWNER) or _read(self.folder / MARKER)
 
 
 def _myself(journal_bytes: int) -> Owner:

@@ -122,7 +122,8 @@ class RunFolder:
         if not self._holds_only(_OF_NEW):  # now that nobody else can write it
             raise exists
         self.path.chmod(0o700)
-        self.config_file.unlink(missing_ok=True)
+        for path in (self.config_file, *self.path.glob(".*.tmp")):
+            path.unlink(missing_ok=True)
 
     def _holds_only(self, known: set[str]) -> bool:
         """Whether nothing else is in the folder than some files of a run, and what was being written to become them."""
@@ -130,7 +131,7 @@ class RunFolder:
             names = [path.name for path in self.path.iterdir()]
         except OSError:
             return False
-        return all(name in known or (name[:1] == "." and name[1:].startswith(tuple(known))) for name in names)
+        return all(name in known or (name[:1] == "." and name[1:].startswith(tuple(_OF_RUN))) for name in names)
 
     @property
     def looks_like_run(self) -> bool:
@@ -192,7 +193,9 @@ class RunFolder:
         owner = self.owner()
         place, last = next(journal.backwards(self.journal_file, _TELLING), (0, None))
         alive = owner is not None and owner.alive
-        if isinstance(last, events.ENDINGS) and not (alive and owner and place < owner.journal_bytes):
+        if owner and alive and place < owner.journal_bytes:
+            return "running"  # a resumption that has told nothing yet
+        if isinstance(last, events.ENDINGS):
             return _ENDED[type(last)]
         if alive:
             return "paused" if isinstance(last, Paused) else "running"
