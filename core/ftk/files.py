@@ -1,16 +1,32 @@
-"""Where ftk keeps its things on disk, and how it writes a file so that nobody ever sees half of it."""
+"""Where ftk keeps its things on disk, and how it writes a file so that nobody ever sees half of it.
+
+What is being written stands beside its target under the name ``.TARGET.staging-...``, takes the target's name last, and
+is removed when something goes wrong. What a killed process leaves is removed by the next one that writes that target.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import platform
+import secrets
 import shutil
-import tempfile
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems answer that know no such thing as syncing a folder; there is nothing else that could be done."""
+_THIS_PROCESS = secrets.token_hex(4)  # numbers of processes are used again: in containers by nearly every start
+_THIS_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_GIVEN_UP_S = 86_400.0
+"""Seconds after which what another host was writing, and does not touch any more, counts as left behind."""
 
 
 def cache_dir() -> Path:
@@ -39,10 +55,16 @@ def sha256(path: Path) -> str:
 
 
 def sync_dir(path: Path) -> None:
-    """Make the names in a folder survive a power cut (POSIX asks for this after a rename)."""
-    fd = os.open(path, os.O_RDONLY)
+    """Make the names in a folder survive a power cut (POSIX asks for this after a rename).
+
+    Does what can be done: some file systems cannot, and a folder that may not be read cannot be opened for it.
+    """
     try:
-        os.fsync(fd)
+        fd = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        _sync(fd)
     finally:
         os.close(fd)
 
@@ -50,70 +72,103 @@ def sync_dir(path: Path) -> None:
 def sync_file(path: Path) -> None:
     """Make a file's content survive a power cut."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        _sync(file.fileno())
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def make_dir(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that their names survive a power cut."""
+    missing = []
+    for folder in (path, *path.parents):
+        if folder.exists():
+            break
+        missing.append(folder)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        sync_dir(folder.parent)
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 text file in one step: readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        sync_dir(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a UTF-8 text file in one step: readers see the old content or the new, never a part.
+
+    A new file can be read by its owner only; one that is replaced keeps its permissions.
+    """
+    make_dir(path.parent)
+    with _staged(path, 0o600) as staging, staging.open("w", encoding="utf-8") as file:
+        file.write(text)
 
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
-    """A new file beside `target` that takes its name only when the block ends without an error."""
-    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    os.close(fd)
-    staging = Path(name)
-    try:
+    """A new file beside `target` that takes its name only when the block ends without an error.
+
+    It gets the permissions of any new file; one that is replaced keeps its own.
+    """
+    with _staged(target, 0o666) as staging:
         yield staging
-        sync_file(staging)
-        staging.chmod(0o666 & ~_umask())
-        staging.replace(target)
-        sync_dir(target.parent)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
-def staged_dir(target: Path) -> Iterator[Path]:
+def _staged(target: Path, mode: int) -> Iterator[Path]:
+    _sweep(target)
+    staging, known = _staging(target, ".tmp"), _mode(target)
+    os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode if known is None else known | 0o600))
+    try:
+        yield staging
+        if known is not None:
+            staging.chmod(known)
+        sync_file(staging)
+        staging.replace(target)
+        sync_dir(target.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong first is what has to be told
+            staging.unlink(missing_ok=True)
+        raise
+
+
+def _mode(path: Path) -> int | None:
+    """The permissions of a file; None where there is none."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
     """A new folder beside `target` that takes its name only when the block ends without an error.
 
     Every file in it is synced before the rename. An error, or a process killed on the way, leaves `target`
     as it was; the next call removes what a killed one left behind.
 
     Args:
-        target: The folder to come to be; must not exist yet when the block ends.
+        target: The folder to come to be.
+        alone: Nobody else can be writing `target` now, because the caller holds a lock: whatever was left is removed.
+            Otherwise, what a process of another host (a container started anew is one) began stays for a day.
+
+    Raises:
+        FileExistsError: `target` exists, at the beginning or at the end of the block.
 
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.staging-"
-    for leftover in target.parent.glob(f"{prefix}*"):
-        if not _alive(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{prefix}{os.getpid()}-"))
+    _refuse(target)
+    make_dir(target.parent)
+    _sweep(target, alone=alone)
+    staging = _staging(target)
+    staging.mkdir()
     try:
         yield staging
         for file in sorted(staging.rglob("*")):
-            sync_dir(file) if file.is_dir() else sync_file(file)
+            if not file.is_symlink():
+                sync_dir(file) if file.is_dir() else sync_file(file)
         sync_dir(staging)
+        _refuse(target)  # an empty folder would be replaced unnoticed
         staging.rename(target)
         sync_dir(target.parent)
     except BaseException:
@@ -121,15 +176,46 @@ def staged_dir(target: Path) -> Iterator[Path]:
         raise
 
 
-def _alive(staging: Path) -> bool:
-    """Whether the process that made a staging folder still runs (its number is part of the name)."""
-    pid = staging.name.rsplit("staging-", 1)[1].split("-", 1)[0]
-    if not pid.isdigit() or int(pid) == os.getpid():
-        return pid.isdigit()
+def _refuse(target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+
+
+def _prefix(target: Path) -> str:
+    """How the names begin under which `target` is written; no longer than a name may be."""
+    return f".{target.name.encode()[:150].decode(errors='ignore')}.staging-"
+
+
+def _staging(target: Path, ending: str = "") -> Path:
+    maker = f"{os.getpid()}-{_THIS_PROCESS}-{_THIS_HOST}"
+    return target.with_name(f"{_prefix(target)}{maker}-{secrets.token_hex(4)}{ending}")
+
+
+def _sweep(target: Path, *, alone: bool = False) -> None:
+    """Remove what killed processes left of earlier attempts to write `target`; what cannot be removed stays."""
+    prefix = _prefix(target)
+    with contextlib.suppress(OSError):
+        for path in list(target.parent.iterdir()):
+            if path.name.startswith(prefix) and _left_behind(path, path.name.removeprefix(prefix), alone=alone):
+                with contextlib.suppress(OSError):
+                    path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+
+
+def _left_behind(path: Path, maker: str, *, alone: bool) -> bool:
+    """Whether the process that was writing there is gone, as far as its name tells: number, process, host."""
+    pid, process, host, *_ = (*maker.split("-"), "", "")
+    if not pid.isdigit() or (process == _THIS_PROCESS and int(pid) == os.getpid()):  # the latter: another thread
+        return False
+    if host not in ("", _THIS_HOST):
+        return alone or time.time() - path.lstat().st_mtime > _GIVEN_UP_S
+    return alone or int(pid) == os.getpid() or not _runs(int(pid))
+
+
+def _runs(pid: int) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass
     return True
