@@ -78,6 +78,30 @@ class Step(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Telemetry(Event):
+    """What the machine does, about once a second, whatever the run does; live only, never in the journal.
+
+    Memory is in bytes, temperature in degrees Celsius, power in watts; of `cpu_percent` 100 is one core. `memory_bytes`
+    and `gpu_memory_bytes` are what this process holds. The GPU's figures are None where the driver does not tell, and
+    without a GPU; `gpu_lost` says that it stopped answering.
+    """
+
+    kind: ClassVar[str] = "telemetry"
+    memory_bytes: int
+    memory_used: int
+    memory_total: int
+    cpu_percent: float | None = None
+    gpu: str = ""
+    gpu_memory_bytes: int | None = None
+    gpu_memory_used: int | None = None
+    gpu_memory_total: int | None = None
+    gpu_percent: float | None = None
+    gpu_power: float | None = None
+    gpu_temperature: float | None = None
+    gpu_lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Event):
     """The held-out loss after `step` updates; `step` 0 is the untuned model."""
 
@@ -177,11 +201,21 @@ class Failed(Event):
 
 
 Listener = Callable[[Event], None]
+
+
+class Leaving(Exception):  # noqa: N818 - not an error
+    """Raised by a listener that will hear nothing more; `warning` tells the others, and the journal, why."""
+
+    def __init__(self, warning: Warned) -> None:
+        super().__init__(warning.message)
+        self.warning = warning
+
+
 ENDINGS: tuple[type[Event], ...] = (Finished, Stopped, Failed)
 KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        Started, Phase, Step, Evaluation, CheckpointSaved, Paused, Proceeded, Warned, Answered,
+        Started, Phase, Step, Telemetry, Evaluation, CheckpointSaved, Paused, Proceeded, Warned, Answered,
         Finished, Stopped, Failed,
     )
 }  # fmt: skip
