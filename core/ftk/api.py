@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import autoconfig, catalog, hardware
+from . import autoconfig, catalog, hardware, resume
 from .catalog import CatalogModel
 from .config import RunConfig, build
 from .data.dataset import Dataset, load_dataset
@@ -16,7 +16,9 @@ from .errors import UsageError
 from .events import Evaluation, Event, Failed, Finished, Started, Step, Stopped, Warned
 from .models.loading import LoadedModel
 from .models.sources import Source
+from .resume import Resumption
 from .runner import Runner
+from .runs import IN_MEMORY
 from .training.trainer import RunResult, Trainer
 
 
@@ -60,8 +62,6 @@ class ProgressCallback:
 
 
 Callback = Callable[[Event], None]
-IN_MEMORY = "(in memory)"
-"""What a run's settings say of data that was given as Python objects."""
 
 
 class QuickTrainer:
@@ -91,7 +91,43 @@ class QuickTrainer:
         name = IN_MEMORY if in_memory else str(data)
         self.config: RunConfig = build({"model": model, "data": name, **settings})
         self._runs_dir = Path(runs_dir) if runs_dir else None
+        self._resumed: Resumption | None = None
         self.result: RunResult | None = None
+
+    @classmethod
+    def resume(
+        cls,
+        run: str | Path | None = None,
+        *,
+        data: Sequence[Any] | Dataset | None = None,
+        override: bool = False,
+        runs_dir: str | Path | None = None,
+        **changes: Any,
+    ) -> QuickTrainer:
+        """Go on with a run that was stopped, interrupted or failed; `train` then trains the rest of it.
+
+        Args:
+            run: Its name or folder; the newest such run by default.
+            data: The rows, where they were given as Python objects when the run was started.
+            override: Take settings and rows that differ from those the run was started with.
+            runs_dir: The folder of the runs; ``./runs`` by default.
+            changes: Settings that are to be different from now on.
+
+        Raises:
+            FtkError: there is no such run, it is finished, or something differs that `override` is needed for.
+
+        """
+        found = resume.prepare(
+            str(run) if run else None,
+            changes,
+            override=override,
+            runs_dir=Path(runs_dir) if runs_dir else None,
+            dataset=None if data is None else load_dataset(data),
+        )
+        trainer = cls.__new__(cls)
+        trainer._dataset, trainer._runs_dir, trainer.result = found.plan.dataset, found.run.path.parent, None
+        trainer.config, trainer._resumed = found.plan.config, found
+        return trainer
 
     def train(self, callbacks: Sequence[Callback] = ()) -> RunResult:
         """Find, load, train, save, and answer a few held-out prompts with base and tuned model.
@@ -103,8 +139,11 @@ class QuickTrainer:
             FtkError: the run failed. Ctrl-C saves and stops instead.
 
         """
-        plan = _plan(self.config, self._dataset)
-        self.result = Runner(Trainer(plan, runs_dir=self._runs_dir), callbacks).start().result()
+        if found := self._resumed:
+            trainer = Trainer(found.plan, resume=found.run, remarks=found.remarks)
+        else:
+            trainer = Trainer(_plan(self.config, self._dataset), runs_dir=self._runs_dir)
+        self.result = Runner(trainer, callbacks).start().result()
         return self.result
 
     @property

@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import dataspec
+from . import dataspec, durations
 from .errors import ConfigError, did_you_mean
 from .strict_yaml import Document, use_core_schema
 
@@ -61,6 +61,7 @@ def _check_finite(value: float) -> float:
 
 RunName = Annotated[str, AfterValidator(check_run_name)]
 Device = Annotated[str, AfterValidator(_check_device)]
+Duration = Annotated[str, AfterValidator(durations.check)]
 Text = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, AfterValidator(_check_finite)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -185,6 +186,11 @@ class TrainingSettings(_Settings):
     optimizer: Optimizer = Field(
         "auto", description="adamw; on CUDA also adamw-8bit, paged-adamw, paged-adamw-8bit; auto: adamw."
     )
+    spike_factor: Annotated[Finite, Field(ge=0)] = Field(
+        10.0,
+        description="Skip an update whose gradient is so many times as long as is usual in this run, or whose loss is "
+        "far worse than the untuned model's; 0: only those that are not finite.",
+    )
     neftune_alpha: Annotated[Finite, Field(ge=0, le=100)] = Field(
         0.0, description="Noise on the embeddings while training (NEFTune); 5 for chat with few rows; 0: none."
     )
@@ -217,7 +223,17 @@ class RunSettings(_Settings):
         description="Stop after N evaluations without a better held-out loss and keep the best adapter; 0: never.",
     )
     save_steps: PositiveInt | Auto = Field("auto", description="Steps between checkpoints; auto: four in a run.")
-    keep_checkpoints: PositiveInt = Field(2, description="Newest checkpoints kept; older ones are removed.")
+    save_minutes: Annotated[Finite, Field(ge=0)] = Field(
+        10.0, description="Save also when so many minutes have passed since the last checkpoint; 0: never."
+    )
+    keep_checkpoints: PositiveInt = Field(
+        2, description="Newest checkpoints kept, besides that of the lowest held-out loss; others are removed."
+    )
+    max_time: Duration | None = Field(
+        None,
+        description="Save and stop, resumable, within this time from the start (90s, 25m, 1h30m): for machines rented "
+        "by the hour.",
+    )
     log_steps: PositiveInt = Field(1, description="Steps between two reports of the loss.")
     compare: list[Text] | Auto = Field(
         "auto", description="Prompts answered by base and tuned model at the end; auto: three held-out ones."

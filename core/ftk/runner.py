@@ -66,9 +66,13 @@ class Runner:
         finally:
             self._done.set()
 
-    def stop(self, reason: str = "stopped on request") -> None:
-        """Ask for a stop: a checkpoint is written, then the run ends."""
-        self._control.stop(reason)
+    def stop(self, reason: str = "stopped on request", *, save: bool = True) -> None:
+        """Ask for a stop: a checkpoint is written (unless not to `save`), then the run ends."""
+        self._control.stop(reason, save=save)
+
+    def save(self) -> None:
+        """Ask for a checkpoint after the step that is being computed."""
+        self._control.save()
 
     def pause(self) -> None:
         """Hold before the next micro-batch."""

@@ -134,18 +134,25 @@ def trainable(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Write what was trained, tokenizer and chat template, as `from_pretrained` and servers read them.
 
     That is the adapter, or the whole model where it carries none.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        folder: Where to.
+        weights: What to write instead of the model's present weights: an earlier moment of them, by the same names.
+
     """
     if not is_adapted(model):
-        model.save_pretrained(str(folder), safe_serialization=True)
+        model.save_pretrained(str(folder), safe_serialization=True, state_dict=weights)
         tokenizer.save_pretrained(str(folder))
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft looks for the base model's vocabulary on the Hub and says so
-        model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=weights)
     tokenizer.save_pretrained(str(folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 
 class Control:
@@ -15,6 +16,8 @@ class Control:
         self._save = threading.Event()
         self.reason = ""
         self.saves = True
+        self._deadline: tuple[float, str] | None = None
+        self.margin_s = 0.0
 
     def stop(self, reason: str = "stopped on request", *, save: bool = True) -> None:
         """Ask the run to stop; wakes it if it is paused.
@@ -48,9 +51,18 @@ class Control:
         """Let a paused run go on."""
         self._go.set()
 
+    def limit(self, seconds: float, reason: str) -> None:
+        """Ask for a stop so that the run has ended `seconds` from now.
+
+        `margin_s`, kept by the loop, is what it takes to finish what is being computed and to save.
+        """
+        self._deadline = (time.monotonic() + seconds, reason)
+
     @property
     def stopping(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was asked for, or its time has come."""
+        if self._deadline and time.monotonic() > self._deadline[0] - self.margin_s:
+            self.stop(self._deadline[1])
         return self._stop.is_set()
 
     @property
@@ -58,9 +70,9 @@ class Control:
         """Whether the run holds, or will at its next micro-batch."""
         return not self._go.is_set()
 
-    def wait_if_paused(self) -> None:
-        """Block while paused."""
-        self._go.wait()
+    def wait(self, seconds: float) -> bool:
+        """Wait until the run may go on, for `seconds` at most; returns whether it may."""
+        return self._go.wait(seconds)
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error

@@ -4,52 +4,51 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import hardware
 from ..config import RunConfig
 from ..data.batches import StepPlan, lengths_of, micro_batches, targets_of
 from ..data.encoding import Example
 from ..errors import TrainingError
-from ..events import Evaluation, Event, Step, Warned
-from . import checkpoint
+from ..events import Evaluation, Event, Paused, Proceeded, Warned
+from . import checkpoint, randomness, recovery
 from .ahead import Ahead
-from .checkpoint import Progress
+from .checkpoint import Progress, Snapshot
 from .control import Control, StopRequested
 from .noise import EmbeddingNoise
+from .numbers import NumberWatch
 from .optim import AdapterOptimizer, learning_rate
 from .passes import choose
+from .reporter import Reporter, Update
 from .workers import Workers
 
 MAX_BAD_STEPS = 3
-"""Updates in a row that may be skipped for numbers that are not finite before training stops with advice."""
+"""Updates in a row that may be left out for their numbers before training stops with advice."""
 _FIRST_SCALE = 2.0**13
 
 
-@dataclass
-class _Sums:
-    """What came together since the last report."""
+def _nothing(*_: object) -> None:
+    """Do nothing."""
 
-    loss: float = 0.0
-    targets: int = 0
-    tokens: int = 0
-    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=20))
 
-    def rate(self) -> float:
-        """Tokens a second over the last steps."""
-        seconds = sum(part[0] for part in self.recent)
-        return sum(part[1] for part in self.recent) / seconds if seconds else 0.0
+@dataclass(frozen=True)
+class Link:
+    """How a loop and whoever runs it talk.
 
-    def seconds_per_step(self) -> float:
-        """Mean over the last steps."""
-        return sum(part[0] for part in self.recent) / max(1, len(self.recent))
+    `emit` takes the events, `save` a checkpoint when one is due; `poll` is called after every step and while the run
+    holds; `control` is looked at before every micro-batch.
+    """
+
+    emit: Callable[[Event], None]
+    control: Control
+    save: Callable[[Snapshot], object] = _nothing
+    poll: Callable[[], object] = _nothing
 
 
 class TrainingLoop:
@@ -61,9 +60,9 @@ class TrainingLoop:
         held_out: Examples to measure with; may be empty.
         config: Settings without any ``auto``.
         pad: Id of the padding token.
-        emit: Takes the events.
-        control: Looked at before every micro-batch.
+        link: To whoever runs it.
         workers: The processes that train together.
+        base: The fingerprint of the base model; kept in checkpoints.
 
     """
 
@@ -75,14 +74,14 @@ class TrainingLoop:
         config: RunConfig,
         *,
         pad: int,
-        emit: Callable[[Event], None],
-        control: Control,
+        link: Link,
         workers: Workers,
+        base: str = "",
     ) -> None:
         self.model, self.train, self.held_out, self.config = model, train, held_out, config
-        self.emit, self.control, self.workers = emit, control, workers
+        self.emit, self.control, self.workers, self._link = link.emit, link.control, workers, link
         self.optimizer = AdapterOptimizer(((n, p) for n, p in model.named_parameters() if p.requires_grad), config)
-        self.passes = choose(model, pad, workers.device, config, emit)
+        self.passes = choose(model, pad, workers.device, config, link.emit)
         self._ahead = Ahead(lambda rows: self.passes.batch([train[row] for row in rows]))
         self._noise = EmbeddingNoise(model, config.neftune_alpha) if config.neftune_alpha else None
         self.progress = Progress()
@@ -93,38 +92,64 @@ class TrainingLoop:
             self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
         )
         self.best: list[torch.Tensor] | None = None
-        self.last_evaluation: float | None = None
-        self.losses: deque[float] = deque(maxlen=max(1, self.total // 10))
-        self.stopped_early = False
+        self.reporter = Reporter(config, self.plan.steps_per_epoch, workers.device, link.emit)
+        self._base = base
         self._scale = _FIRST_SCALE if config.precision == "float16" else 1.0
-        self._sums = _Sums()
-        self._bad = 0
+        self._numbers = NumberWatch(config.spike_factor)
+        self._skipped = 0
+        self._random = randomness.states(workers.device)
         self._evaluation_s = 0.0
+        self._saved_step = -1
+        self._saved_at = time.monotonic()
+        self._paused_s = 0.0
 
-    def run(self, save: Callable[[], object]) -> None:
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the held-out loss has stopped falling."""
+        return 0 < self.config.early_stopping <= self.progress.bad_evaluations
+
+    @property
+    def last_evaluation(self) -> float | None:
+        """The held-out loss at the last evaluation."""
+        return self.progress.last_loss
+
+    def run(self) -> None:
         """Train to the end.
-
-        Args:
-            save: Called when a checkpoint is due.
 
         Raises:
             StopRequested: `control` asked for it; `progress` tells how far training got.
-            TrainingError: the numbers stay infinite or undefined.
+            TrainingError: the numbers stay out of bounds, or the memory holds no single row.
 
         """
-        if self.held_out and self.progress.step == 0:
-            self._evaluate()
         self.model.train()
-        while self.progress.step < self.total and not self.stopped_early:
-            self._step()
-            done = self.progress.step
-            last = done == self.total
-            if self.held_out and (last or done % self._int("eval_steps") == 0):
+        while True:
+            if self._evaluation_due():
                 self._evaluate()
-            if last or self.stopped_early or done % self._int("save_steps") == 0:
-                save()
+            if self._save_due():
+                self.save()
+            self._link.poll()
+            if self.progress.step >= self.total or self.stopped_early:
+                break
+            self._step()
         if self.config.early_stopping and self.best is not None:
             self.use_best()
+
+    def _evaluation_due(self) -> bool:
+        done = self.progress.step
+        due = done in (0, self.total) or done % self._int("eval_steps") == 0
+        return bool(self.held_out) and due and self.progress.evaluated != done
+
+    def _save_due(self) -> bool:
+        asked, done, minutes = self.control.take_save(), self.progress.step, self.config.save_minutes
+        if done in (0, self._saved_step):
+            return False
+        planned = done == self.total or self.stopped_early or done % self._int("save_steps") == 0
+        return asked or planned or bool(minutes and time.monotonic() - self._saved_at >= 60 * minutes)
+
+    def save(self) -> None:
+        """Hand the present moment to whoever saves."""
+        self._link.save(self.snapshot())
+        self._saved_step, self._saved_at = self.progress.step, time.monotonic()
 
     def close(self) -> None:
         """Give the model back as it came, with its adapter, and let go of the other processes."""
@@ -142,21 +167,25 @@ class TrainingLoop:
         return int(getattr(self.config, key))
 
     def _step(self) -> None:
-        begin = time.monotonic()
+        begin, paused = time.monotonic(), self._paused_s
+        self._random = randomness.states(self.workers.device)
         rows = self.plan.rows(self.progress.step)
         targets = sum(self.train[row].targets for row in rows)
         tokens = sum(self._lengths[row] for row in rows)
-        loss = self._gradients(rows, targets)
+        loss = self._with_room(lambda: self._gradients(rows, targets), [self._lengths[row] for row in rows])
         rate = learning_rate(self.progress.step, self.total, self.config)
         norm = self.optimizer.clip(self.config.max_grad_norm)
         loss_value, norm_value = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device
-        if math.isfinite(loss_value) and math.isfinite(norm_value):
-            self.optimizer.step(rate)
-            self._bad = 0
+        if objection := self._numbers.objection(loss_value, norm_value):
+            self._skip(loss_value, norm_value, rows, objection)
         else:
-            self._skip(loss_value, norm_value, rows)
+            self.optimizer.step(rate)
+            self._numbers.accept(loss_value, norm_value)
+            self._skipped = 0
         self.optimizer.clear()
-        seconds = time.monotonic() - begin
+        self._random = randomness.states(self.workers.device)
+        seconds = time.monotonic() - begin - (self._paused_s - paused)
+        self.control.margin_s = max(1.5 * seconds, self.control.margin_s)
         self.progress = replace(
             self.progress,
             step=self.progress.step + 1,
@@ -164,7 +193,33 @@ class TrainingLoop:
             supervised_tokens=self.progress.supervised_tokens + targets,
             seconds=self.progress.seconds + seconds,
         )
-        self._report(loss_value, norm_value, rate, targets, tokens, seconds)
+        update = Update(loss_value, norm_value, rate, targets, tokens, seconds)
+        self.reporter.take(update, self.progress, self._other_seconds())
+
+    def _with_room(self, compute: Callable[[], torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+        """Compute over rows of these lengths; where the memory is full, the same again in smaller micro-batches.
+
+        Processes that train together cannot do that: the others wait for this one's sum.
+        """
+        while True:
+            try:
+                return compute()
+            except Exception as error:
+                if self.workers.size > 1 or not recovery.is_out_of_memory(error):
+                    raise
+                message = " ".join(str(error).split())[:200]
+            self.optimizer.clear()
+            recovery.give_back_memory()
+            randomness.restore(self._random, self.workers.device)
+            self._budget = recovery.smaller(lengths, self._budget, self.config)
+            self.emit(
+                Warned(
+                    code="memory",
+                    message=f"Step {self.progress.step + 1} did not fit the memory: {message}",
+                    hint=f"It is computed again in smaller portions, of up to {self._budget} tokens, and so are those "
+                    "that follow. A step still learns from the same rows.",
+                )
+            )
 
     def _gradients(self, rows: Sequence[int], targets: int) -> torch.Tensor:
         """Sum the gradients of a step's rows into the masters; returns the mean loss over its tokens."""
@@ -201,61 +256,45 @@ class TrainingLoop:
 
     def _hold(self) -> None:
         """Wait while paused, leave when stopping; processes that train together leave between steps."""
-        self.control.wait_if_paused()
+        if self.control.paused and not self.control.stopping:
+            self._pause()
         if self.control.stopping and (self.workers.size == 1 or self.control.reason.startswith("another")):
             self.optimizer.clear()
             raise StopRequested(self.control.reason)
 
-    def _skip(self, loss: float, norm: float, rows: Sequence[int]) -> None:
-        """Leave out an update whose numbers are not finite; never let them reach the weights."""
-        origins = ", ".join(self.train[row].origin for row in rows[:3])
-        if self.config.precision == "float16" and self._scale > 1 and math.isfinite(loss):
+    def _pause(self) -> None:
+        """Hold until told to go on; a checkpoint that is asked for meanwhile is written."""
+        begin = time.monotonic()
+        self.emit(Paused(step=self.progress.step))
+        while not self.control.wait(0.5) and not self.control.stopping:
+            if self._save_due():
+                self.save()
+            self._link.poll()
+        self.emit(Proceeded(step=self.progress.step))
+        self._paused_s += time.monotonic() - begin
+
+    def _skip(self, loss: float, norm: float, rows: Sequence[int], objection: str) -> None:
+        """Leave out an update that would do harm; its numbers never reach the weights."""
+        if self.config.precision == "float16" and self._scale > 1 and math.isfinite(loss) and not math.isfinite(norm):
             self._scale /= 2  # the usual overflow of float16 gradients: try the next step with a smaller scale
             return
-        self._bad += 1
+        self._skipped += 1
+        origins = ", ".join(self.train[row].origin for row in rows[:3])
         advice = "Lower --learning-rate, use --precision bfloat16 or float32, and look at the rows named."
-        message = f"Step {self.progress.step + 1}: loss {loss:g}, gradient norm {norm:g}; rows: {origins}"
-        if self._bad >= MAX_BAD_STEPS:
+        message = f"Step {self.progress.step + 1}: loss {loss:g}, gradient norm {norm:g}: {objection}; rows: {origins}"
+        if self._skipped >= MAX_BAD_STEPS:
+            self._skipped = 0  # who goes on from here, with other settings, has all chances again
             raise TrainingError(
-                f"{message}. {self._bad} updates in a row were not finite; training stopped.", hint=advice
+                f"{message}. {MAX_BAD_STEPS} updates in a row were out of bounds; training stopped.",
+                hint=advice if not math.isfinite(loss + norm) else f"{advice} --spike-factor 0 looks away.",
             )
-        self.emit(Warned(code="not-finite", message=f"{message}. The update was skipped.", hint=advice))
+        code = "spike" if math.isfinite(loss + norm) else "not-finite"
+        self.emit(Warned(code=code, message=f"{message}. The update was left out.", hint=advice))
 
-    def _report(self, loss: float, norm: float, rate: float, targets: int, tokens: int, seconds: float) -> None:
-        sums = self._sums
-        if math.isfinite(loss):
-            sums.loss += loss * targets
-            sums.targets += targets
-        sums.recent.append((seconds, tokens))
-        done = self.progress.step
-        if done % self.config.log_steps and done != self.total:
-            return
-        mean = sums.loss / sums.targets if sums.targets else math.nan
-        self.losses.append(mean)
-        sums.loss, sums.targets = 0.0, 0
-        self.emit(
-            Step(
-                step=done,
-                total_steps=self.total,
-                epoch=round(done / self.plan.steps_per_epoch, 4),
-                loss=mean,
-                learning_rate=rate,
-                grad_norm=norm,
-                tokens=self.progress.tokens,
-                supervised_tokens=self.progress.supervised_tokens,
-                tokens_per_s=round(sums.rate(), 1),
-                eta_s=round(self._eta(), 1),
-                elapsed_s=round(self.progress.seconds, 3),
-                memory_bytes=hardware.process_memory(),
-                gpu_memory_bytes=hardware.gpu_memory_used() if self.workers.device.type == "cuda" else None,
-            )
-        )
-
-    def _eta(self) -> float:
-        """Seconds left: the steps at their recent pace, and the evaluations still to come."""
+    def _other_seconds(self) -> float:
+        """What is left of the run besides updates: the evaluations still to come."""
         left = self.total - self.progress.step
-        evaluations = math.ceil(left / self._int("eval_steps")) if self.held_out else 0
-        return left * self._sums.seconds_per_step() + evaluations * self._evaluation_s
+        return math.ceil(left / self._int("eval_steps")) * self._evaluation_s if self.held_out else 0.0
 
     def _evaluate(self) -> None:
         begin = time.monotonic()
@@ -267,12 +306,12 @@ class TrainingLoop:
             self.progress,
             loss_before=loss if first else self.progress.loss_before,
             best_loss=loss if best else self.progress.best_loss,
+            last_loss=loss,
+            evaluated=self.progress.step,
             bad_evaluations=0 if best else self.progress.bad_evaluations + 1,
         )
-        self.last_evaluation = loss
         if self.config.early_stopping and best:
             self.best = [master.detach().clone() for master in self.optimizer.masters]
-        self.stopped_early = 0 < self.config.early_stopping <= self.progress.bad_evaluations
         self.emit(
             Evaluation(
                 step=self.progress.step,
@@ -287,26 +326,53 @@ class TrainingLoop:
 
     def measure(self, examples: Sequence[Example]) -> tuple[float, int]:
         """The mean loss over all supervised tokens of some examples, and their number."""
-        total = torch.zeros((), device=self.workers.device)
         lengths = lengths_of(examples)
         order = sorted(range(len(examples)), key=lambda index: -lengths[index])
-        with self.passes.measuring():
+
+        def summed() -> torch.Tensor:
+            total = torch.zeros((), device=self.workers.device)
             for portion in micro_batches(self.workers.share(order), lengths, self._budget):
                 self._hold()
                 total += self.passes.summed_loss(self.passes.batch([examples[row] for row in portion])).detach()
+            return total
+
+        with self.passes.measuring():
+            total = self._with_room(summed, [lengths[index] for index in order])
         self.workers.sum_([total])
         targets = targets_of(examples)
         return total.item() / max(1, targets), targets
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """The tensors of a checkpoint: the optimiser's, and the best adapter so far."""
+    def snapshot(self) -> Snapshot:
+        """The moment after the last update, also in the middle of the next one."""
         best = {f"best.{index}": tensor for index, tensor in enumerate(self.best or [])}
-        return self.optimizer.state() | best
+        progress = replace(
+            self.progress,
+            losses=list(self.reporter.losses),
+            sum_loss=self.reporter.loss,
+            sum_targets=self.reporter.targets,
+            skipped=self._skipped,
+            scale=self._scale,
+            budget=self._budget,
+            numbers=self._numbers.state(),
+            base=self._base,
+        )
+        return checkpoint.capture(self.model, self.optimizer.state() | best | self._random, progress)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        self.progress, best = checkpoint.restore(path, self.model, self.optimizer)
-        self.best = best or None
+        """Go on from a checkpoint.
+
+        Raises:
+            TrainingError: see `checkpoint.restore`.
+
+        """
+        found = checkpoint.restore(path, self.model, self.optimizer, self._base)
+        self.progress, self.best = found.progress, found.best or None
+        self.reporter.restore(found.progress)
+        self._skipped, self._scale = found.progress.skipped, found.progress.scale
+        self._budget = found.progress.budget or self._budget
+        self._numbers.restore(found.progress.numbers)
+        self._random, self._saved_step = found.random, found.progress.step
+        randomness.restore(found.random, self.workers.device)
 
     @torch.no_grad()
     def use_best(self) -> None:
@@ -314,4 +380,4 @@ class TrainingLoop:
         for master, value in zip(self.optimizer.masters, self.best or [], strict=True):
             master.copy_(value)
         self.optimizer.copy_to_model()
-        self.last_evaluation = self.progress.best_loss
+        self.progress = replace(self.progress, last_loss=self.progress.best_loss)

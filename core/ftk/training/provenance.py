@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import files
 from .._version import __version__
 from ..autoconfig import Plan
+from ..events import Warned
 from ..runs import RunFolder
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
@@ -43,15 +45,43 @@ def collect(plan: Plan) -> dict[str, Any]:
     """Versions, hardware, model, data hash, seed, and the reasons of the plan; no secret is among them."""
     return {
         "ftk": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "created": _now(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": versions(),
         "hardware": plan.hardware.to_dict(),
         "model": {"name": plan.config.model, "source": plan.source.kind, "revision": plan.source.revision},
         "data": {"name": plan.dataset.name, "rows": len(plan.dataset), "sha256": plan.dataset.fingerprint},
         "seed": plan.config.seed,
         "reasons": plan.reasons,
+        "config": plan.config.model_dump(),
     }
+
+
+def renew(run: RunFolder, plan: Plan, remarks: Sequence[Warned]) -> None:
+    """Write into a resumed run what is different from now on; what it was begun with stays told beside it.
+
+    Args:
+        run: The run, held for writing.
+        plan: The plan of its rest.
+        remarks: What differs, in words.
+
+    """
+    known = run.provenance()
+    settings, data = plan.config.model_dump(), collect(plan)["data"]
+    if known.get("config") == settings and known.get("data") == data:
+        return
+    changes = [*known.get("changes", []), {"time": _now(), "what": [remark.message for remark in remarks]}]
+    files.write_atomic(run.config_file, config_text(run, plan))
+    run.write_provenance({**known, "config": settings, "data": data, "changes": changes})
+
+
+def versions() -> dict[str, str | None]:
+    """The packages that the numbers of a run come from, with their versions."""
+    return {name: _version(name) for name in _PACKAGES}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _version(name: str) -> str | None:

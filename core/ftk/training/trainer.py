@@ -8,27 +8,29 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import hardware, runs
+from .. import durations, hardware, requests, runs
 from .._version import __version__
 from ..autoconfig import Plan
-from ..errors import FtkError, RunError
+from ..errors import FtkError, TrainingError
 from ..events import (
     Answered,
-    CheckpointSaved,
     Event,
     Failed,
     Finished,
+    Leaving,
     Listener,
     Phase,
     Started,
     Stopped,
     Warned,
 )
+from ..models.fingerprint import fingerprint
 from ..runs import RunFolder
 from . import provenance, trained
 from .allocator import keep_freed_memory
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     from ..data.prepare import Prepared
     from ..models.loading import LoadedModel
     from .loop import TrainingLoop
+    from .saver import Saver
+
+
+_UNWRITTEN = 100_000
+"""Events that are kept in memory while the journal cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,22 @@ class RunResult:
     tokenizer: Any
 
 
+@dataclass
+class _Parts:
+    """What a run has made so far."""
+
+    model: Any = None
+    tokenizer: Any = None
+    loop: TrainingLoop | None = None
+    saver: Saver | None = None
+
+    def abandon(self, *, save: bool) -> None:
+        """Let go of everything after an error; `save` where the weights are known to be good."""
+        if self.loop and self.saver:
+            self.saver.save_last(self.loop if save else None)
+            self.loop.release()
+
+
 class Trainer:
     """Carries out a plan.
 
@@ -59,7 +82,8 @@ class Trainer:
         plan: What `autoconfig.plan` decided.
         runs_dir: The folder of the runs; `files.runs_dir()` by default.
         loaded: A model in memory to use instead of loading the plan's.
-        resume: A run to go on with from its newest checkpoint.
+        resume: A run to go on with from its newest checkpoint, or from its beginning if it has none.
+        remarks: What is to be told when the run begins, such as how a resumed run differs.
 
     """
 
@@ -70,13 +94,17 @@ class Trainer:
         runs_dir: Path | None = None,
         loaded: LoadedModel | None = None,
         resume: RunFolder | None = None,
+        remarks: Sequence[Warned] = (),
     ) -> None:
         self.plan = plan
         self.config = plan.config
         self._runs_dir = runs_dir
         self._loaded = loaded
         self._resume = resume
+        self._remarks = list(remarks)
         self._listeners: list[Listener] = []
+        self._journal: runs.Journal | None = None
+        self._unwritten: deque[Event] = deque(maxlen=_UNWRITTEN)
         self._step = 0
 
     def run(self, listeners: Sequence[Listener] = (), control: Control | None = None) -> RunResult:
@@ -98,13 +126,15 @@ class Trainer:
             self._listeners = []
             return self._guarded(None, control)
         run = self._resume or provenance.begin(self.plan, self._runs_dir)
-        with run.locked():
-            journal = runs.Journal(run)
-            self._listeners.insert(0, journal)
+        with run.locked(), requests.listening(run, control):
+            if self._resume:
+                provenance.renew(run, self.plan, self._remarks)
+            self._journal = runs.Journal(run)
             try:
                 return self._guarded(run, control)
             finally:
-                journal.close()
+                self._journal.close()
+                self._journal = None
 
     def _guarded(self, run: RunFolder | None, control: Control) -> RunResult:
         """Everything that must end with exactly one ending event."""
@@ -128,20 +158,32 @@ class Trainer:
             raise explained from error
 
     def _emit(self, event: Event) -> None:
+        if self._journal:
+            self._write(self._journal, event)
         for listener in list(self._listeners):
             try:
                 listener(event)
-            except OSError as error:
-                if isinstance(listener, runs.Journal):
-                    raise RunError(f"The journal cannot be written: {error.strerror or error}.") from error
-                self._drop(listener, error)
             except Exception as error:  # noqa: BLE001 - a broken screen must not end hours of training
                 self._drop(listener, error)
+
+    def _write(self, journal: runs.Journal, event: Event) -> None:
+        """Journal an event; where the disk is full, keep it and go on: it is written when there is room again."""
+        told = bool(self._unwritten)
+        self._unwritten.append(event)
+        try:
+            while self._unwritten:
+                journal(self._unwritten[0])
+                self._unwritten.popleft()
+        except OSError as error:
+            if not told:
+                message = f"The journal cannot be written: {error.strerror or error}."
+                hint = "Training goes on; free some room on the disk."
+                self._emit(Warned(code="journal", message=message, hint=hint))
 
     def _drop(self, listener: Listener, error: Exception) -> None:
         self._listeners.remove(listener)
         message = f"A listener failed and hears nothing more: {type(error).__name__}: {error}"
-        self._emit(Warned(code="listener", message=message))
+        self._emit(error.warning if isinstance(error, Leaving) else Warned(code="listener", message=message))
 
     def _phase(self, name: str, detail: str = "", done: float | None = None, total: float | None = None) -> None:
         unit = "bytes" if name in ("download", "convert") else "rows" if total is not None else ""
@@ -149,6 +191,8 @@ class Trainer:
 
     def _run(self, run: RunFolder | None, control: Control) -> RunResult:
         begin = time.monotonic()
+        if self.config.max_time:
+            control.limit(durations.seconds(self.config.max_time), f"--max-time {self.config.max_time}")
         start = self._starting_point(run)
         self._emit(
             Started(
@@ -160,52 +204,70 @@ class Trainer:
                 resumed_from=int(start.name.rsplit("-", 1)[1]) if start else 0,
             )
         )
-        model = tokenizer = None
+        for remark in self._remarks:
+            self._emit(remark)
+        parts = _Parts()
         ending: Event
-        loop: TrainingLoop | None = None
         try:
-            loaded = self._load(control)
-            tokenizer = loaded.tokenizer
-            data = self._prepare(loaded, control)
-            self._check(control)
-            self._phase("adapter")
-            model = trained.make_trainable(loaded, data.train.examples, self.config, fresh=start is None)
-            loop = self._loop(model, tokenizer, data, control)
-            if loop.passes.compiles:
-                self._phase("compile", "layers; kept for the next run")
-                loop.passes.warm_up()
-            if start:
-                loop.restore(start)
-            self._phase("train", f"{len(data.train.examples)} rows, {loop.total} steps")
-            loop.run(lambda: self._save(run, loop, tokenizer))
-            loop.close()
-            ending = self._finish(run, loop, tokenizer, data, control, begin)
+            ending = self._train(run, control, start, parts, begin)
         except StopRequested as stop:
-            saved = self._save(run, loop, tokenizer) if loop and loop.progress.step else None
-            if loop:
-                loop.close()
-            ending = Stopped(
-                step=loop.progress.step if loop else 0,
-                reason=str(stop),
-                checkpoint=str(saved) if saved else None,
-            )
-            self._emit(ending)
-        except BaseException:
-            if loop:
-                loop.release()
+            ending = self._stopped(parts, control, start, str(stop))
+        except BaseException as error:
+            parts.abandon(save=isinstance(error, TrainingError))
             raise
-        return RunResult(run, ending, model, tokenizer)
+        return RunResult(run, ending, parts.model, parts.tokenizer)
+
+    def _train(
+        self, run: RunFolder | None, control: Control, start: Path | None, parts: _Parts, begin: float
+    ) -> Finished:
+        """From loading to answers; what comes to be on the way is kept in `parts`."""
+        loaded = self._load(control)
+        parts.tokenizer = loaded.tokenizer
+        data = self._prepare(loaded, control)
+        self._check(control)
+        self._phase("adapter")
+        base = fingerprint(loaded.model)
+        parts.model = trained.make_trainable(loaded, data.train.examples, self.config, fresh=start is None)
+        parts.saver = self._saver(run, loaded.tokenizer)
+        parts.loop = loop = self._loop(parts.model, data, control, parts, base)
+        self._begin(loop, start)
+        self._phase("train", f"{len(data.train.examples)} rows, {loop.total} steps")
+        loop.run()
+        parts.saver.close()
+        loop.close()
+        return self._finish(run, loop, loaded.tokenizer, data, control, begin)
+
+    def _stopped(self, parts: _Parts, control: Control, start: Path | None, reason: str) -> Stopped:
+        if parts.loop and parts.saver:
+            parts.saver.save_last(parts.loop if control.saves else None)
+            parts.loop.close()
+        kept = (parts.saver.last if parts.saver else None) or start
+        step = parts.loop.progress.step if parts.loop else 0
+        stopped = Stopped(step=step, reason=reason, checkpoint=str(kept) if kept else None)
+        self._emit(stopped)
+        return stopped
+
+    def _begin(self, loop: TrainingLoop, start: Path | None) -> None:
+        """Compile, and take up a checkpoint if there is one; what compiling draws at random leaves no trace."""
+        from . import randomness
+
+        random = randomness.states(loop.workers.device)
+        if loop.passes.compiles:
+            self._phase("compile", "layers; kept for the next run")
+            loop.passes.warm_up()
+        randomness.restore(random, loop.workers.device)
+        if start:
+            loop.restore(start)
 
     def _starting_point(self, run: RunFolder | None) -> Path | None:
+        """The checkpoint to go on from; None for a new run, and for one that was interrupted before its first."""
         if not self._resume or not run:
             return None
         from . import checkpoint
 
         found, damaged = checkpoint.newest(run.checkpoints)
         for path in damaged:
-            self._emit(Warned(code="checkpoint", message=f"{path.name} is damaged and was passed over."))
-        if found is None:
-            raise RunError(f"The run {run.name!r} has no complete checkpoint to go on from.")
+            self._remarks.append(Warned(code="checkpoint", message=f"{path.name} is damaged and was passed over."))
         return found
 
     @staticmethod
@@ -252,47 +314,30 @@ class Trainer:
             self._emit(warning)
         return data
 
-    def _loop(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> TrainingLoop:
-        from .loop import TrainingLoop
+    def _saver(self, run: RunFolder | None, tokenizer: Any) -> Saver:
+        from .saver import Saver
+
+        return Saver(run.checkpoints if run else None, tokenizer, self.config.keep_checkpoints, self._emit)
+
+    def _loop(self, model: Any, data: Prepared, control: Control, parts: _Parts, base: str) -> TrainingLoop:
+        from .loop import Link, TrainingLoop
         from .workers import Workers
 
+        assert parts.saver is not None
         return TrainingLoop(
             model,
             data.train.examples,
             data.held_out.examples,
             self.config,
-            pad=tokenizer.pad_token_id,
-            emit=self._counted,
-            control=control,
+            pad=parts.tokenizer.pad_token_id,
+            link=Link(self._counted, control, parts.saver.save, parts.saver.poll),
             workers=Workers(self.config.device),
+            base=base,
         )
 
     def _counted(self, event: Event) -> None:
         self._step = getattr(event, "step", self._step)
         self._emit(event)
-
-    def _save(self, run: RunFolder | None, loop: TrainingLoop, tokenizer: Any) -> Path | None:
-        """A checkpoint; a full disk is a warning, because training on is worth more than stopping."""
-        if run is None:
-            return None
-        from . import checkpoint
-
-        try:
-            saved = checkpoint.save(run.checkpoints, loop.model, tokenizer, loop.state(), loop.progress)
-        except OSError as error:
-            message = f"The checkpoint of step {loop.progress.step} could not be written: {error.strerror or error}."
-            self._emit(Warned(code="checkpoint", message=message, hint="Training goes on; free some room on the disk."))
-            return None
-        self._emit(
-            CheckpointSaved(
-                step=loop.progress.step,
-                path=str(saved.path),
-                bytes=saved.bytes,
-                seconds=round(saved.seconds, 3),
-            )
-        )
-        checkpoint.rotate(run.checkpoints, self.config.keep_checkpoints)
-        return saved.path
 
     def _finish(
         self,
@@ -307,13 +352,17 @@ class Trainer:
             target = run.model if self.config.method == "full" else run.adapter
             self._phase("save", target.name)
             trained.write(loop.model, tokenizer, target)
-            self._answers(loop.model, tokenizer, data, control)
+            try:
+                self._answers(loop.model, tokenizer, data, control)
+            except (FtkError, RuntimeError, MemoryError) as error:  # what was learnt is safe; showing it is an extra
+                message = f"The prompts could not be answered: {' '.join(str(error).split())[:200]}"
+                self._emit(Warned(code="compare", message=message))
         finished = Finished(
             step=loop.progress.step,
             adapter=str(run.trained) if run else "",
             loss_before=loop.progress.loss_before,
             loss_after=loop.last_evaluation,
-            train_loss=statistics.fmean(loop.losses) if loop.losses else None,
+            train_loss=statistics.fmean(loop.reporter.losses) if loop.reporter.losses else None,
             seconds=round(time.monotonic() - begin, 3),
             training_s=round(loop.progress.seconds, 3),
             tokens=loop.progress.tokens,

@@ -63,7 +63,7 @@ def test_the_run_folder_tells_how_it_came_about(model_folder: Folders, data: Pat
     assert settings.max_steps == 2
     assert settings.data == str(data)
     assert "auto" not in {settings.quantization, settings.precision, settings.device, settings.optimizer}
-    assert not (run.path / "lock").exists()
+    assert run.owner() is None
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

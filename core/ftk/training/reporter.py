@@ -1,0 +1,92 @@
+"""What a run tells of its updates: the mean loss since the last report, speed, time left, memory."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .. import hardware
+from ..config import RunConfig
+from ..events import Event, Step
+from .checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser update: mean loss over `targets` supervised tokens, gradient norm, rate, tokens, seconds."""
+
+    loss: float
+    norm: float
+    rate: float
+    targets: int
+    tokens: int
+    seconds: float
+
+
+class Reporter:
+    """Gathers updates and tells of them every `log_steps`.
+
+    Args:
+        config: Settings without any ``auto``.
+        steps_per_epoch: Updates of a pass over the data.
+        device: Where training happens.
+        emit: Takes the events.
+
+    """
+
+    def __init__(
+        self, config: RunConfig, steps_per_epoch: int, device: torch.device, emit: Callable[[Event], None]
+    ) -> None:
+        self._every, self._total = config.log_steps, config.max_steps or 0
+        self._per_epoch, self._device, self._emit = steps_per_epoch, device, emit
+        self.loss, self.targets = 0.0, 0
+        self.losses: deque[float] = deque(maxlen=max(1, self._total // 10))
+        self._recent: deque[tuple[float, int]] = deque(maxlen=20)
+
+    def take(self, update: Update, progress: Progress, seconds_besides: float) -> None:
+        """Add an update, and tell of those since the last report where one is due.
+
+        Args:
+            update: The update.
+            progress: How far the run is with it.
+            seconds_besides: What the run will spend on other things than updates.
+
+        """
+        if math.isfinite(update.loss):
+            self.loss += update.loss * update.targets
+            self.targets += update.targets
+        self._recent.append((update.seconds, update.tokens))
+        if progress.step % self._every and progress.step != self._total:
+            return
+        mean = self.loss / self.targets if self.targets else math.nan
+        self.losses.append(mean)
+        self.loss, self.targets = 0.0, 0
+        seconds = sum(part[0] for part in self._recent)
+        tokens = sum(part[1] for part in self._recent)
+        left = (self._total - progress.step) * seconds / len(self._recent) + seconds_besides
+        self._emit(
+            Step(
+                step=progress.step,
+                total_steps=self._total,
+                epoch=round(progress.step / self._per_epoch, 4),
+                loss=mean,
+                learning_rate=update.rate,
+                grad_norm=update.norm,
+                tokens=progress.tokens,
+                supervised_tokens=progress.supervised_tokens,
+                tokens_per_s=round(tokens / seconds, 1) if seconds else 0.0,
+                eta_s=round(left, 1),
+                elapsed_s=round(progress.seconds, 3),
+                memory_bytes=hardware.process_memory(),
+                gpu_memory_bytes=hardware.gpu_memory_used() if self._device.type == "cuda" else None,
+            )
+        )
+
+    def restore(self, progress: Progress) -> None:
+        """Go on from a checkpoint."""
+        self.loss, self.targets = progress.sum_loss, progress.sum_targets
+        self.losses.extend(progress.losses)

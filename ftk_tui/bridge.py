@@ -1,0 +1,44 @@
+"""The only place where a thread of the engine meets the app.
+
+The engine's thread puts events down and goes on; it never waits for a screen, and never calls one. The app comes and
+takes them a few times a second. A terminal that stalls, or a screen that is gone, therefore costs the run nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+
+from ftk.events import Event, Phase, Step
+
+_MOST = 200_000
+"""Events that are kept for an app that does not come for them; the journal has them all."""
+
+
+class Bridge:
+    """A listener of a run; keeps events until the app takes them."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=_MOST)
+        self._lock = Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Put an event down; called in the thread that trains."""
+        with self._lock:
+            last = self._events[-1] if self._events else None
+            if isinstance(event, Phase) and isinstance(last, Phase) and event.name == last.name:
+                self._events[-1] = event  # of a phase's progress only the last is of interest
+            else:
+                self._events.append(event)
+
+    def take(self) -> list[Event]:
+        """Everything that was put down since the last call."""
+        with self._lock:
+            taken = list(self._events)
+            self._events.clear()
+        return taken
+
+
+def latest_step(events: list[Event]) -> Step | None:
+    """The last step among some events."""
+    return next((event for event in reversed(events) if isinstance(event, Step)), None)
