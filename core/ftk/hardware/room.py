@@ -31,7 +31,7 @@ def rooms() -> tuple[Room, ...]:
 
     places: list[tuple[str, Callable[[], Path]]] = [
         ("cache", files.cache_dir),
-        ("models from the Hub", lambda: Path(hub_api.cache())),
+        ("Hub models", lambda: Path(hub_api.cache())),
         ("runs", files.runs_dir),
         ("temporary files", lambda: Path(tempfile.gettempdir())),
     ]
