@@ -40,11 +40,13 @@ def parse(line: bytes) -> Event | None:
         event = events.from_json(line.decode())
     except (ValueError, RecursionError):
         return None
-    types_of = _types(event.kind)
-    values = {name: getattr(event, name) for name in types_of}
-    lost = [name for name, kinds in types_of.items() if values[name] is None and kinds == (float,) and name != "time"]
-    if not all(name in lost or _fits(value, types_of[name]) for name, value in values.items()):
-        return None
+    lost = []
+    for name, kinds in _types(event.kind).items():
+        value = getattr(event, name)
+        if value is None and kinds == (float,) and name != "time":
+            lost.append(name)
+        elif not _fits(value, kinds):
+            return None
     if not 0 <= event.time < LATEST:
         return None
     return replace(event, **dict.fromkeys(lost, math.nan)) if lost else event
@@ -52,11 +54,12 @@ def parse(line: bytes) -> Event | None:
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
     """Whether a value is of one of some types (any, where there are none), and of a size that can be computed with."""
-    if isinstance(value, float) and not math.isfinite(value):
+    kind = type(value)
+    if kind is float and not math.isfinite(value):
         return False
-    if isinstance(value, int) and abs(value) >= _BIGGEST:
+    if kind is int and not -_BIGGEST < value < _BIGGEST:
         return False
-    return not kinds or type(value) in kinds or (type(value) is int and float in kinds)
+    return not kinds or kind in kinds or (kind is int and float in kinds)
 
 
 @cache
@@ -105,7 +108,7 @@ def backwards(path: Path, kinds: Collection[str] | None = None) -> Iterator[tupl
 
     Args:
         path: The journal; there need not be one.
-        kinds: Only these kinds; all by default.
+        kinds: Only these kinds; all by default. A set may be changed on the way.
 
     """
     for place, line in _lines_backwards(path):

@@ -159,10 +159,14 @@ class _End:
 
         """
         end = cls(time=next((event.time for _, event in journal.backwards(path)), None))
-        for _, event in journal.backwards(path, (*_BEGINNING, *_ENDINGS)):
+        wanted = {*_BEGINNING, *_ENDINGS} if evaluated else {"started", "step", *_ENDINGS}
+        for _, event in journal.backwards(path, wanted):
             end._take(event)
-            finished = isinstance(end.ending, Finished)
-            if end.limit == 0 or (end.step and (end.evaluation or finished or not evaluated)):
+            if end.step:
+                wanted -= {"step"}  # most lines by far, which need not be understood any more
+            if end.evaluation or isinstance(end.ending, Finished):
+                wanted -= {"evaluation"}
+            if end.limit == 0 or not wanted & {"step", "evaluation"}:
                 break
         return end
 

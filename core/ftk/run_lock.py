@@ -173,7 +173,8 @@ class RunLock:
             kept = False
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                kept = os.path.samestat(os.fstat(fd), path.lstat())  # not a file that somebody has just removed
+                with contextlib.suppress(FileNotFoundError):  # somebody has just removed it: make it again
+                    kept = os.path.samestat(os.fstat(fd), path.lstat())
                 if kept:
                     return fd
             except OSError as error:

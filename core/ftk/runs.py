@@ -36,6 +36,7 @@ from .errors import RunError, UsageError, did_you_mean
 from .events import Event, Paused
 from .plain_files import read_text
 from .run_lock import Owner, RunLock
+from .secrets import redact
 
 FORMAT = 1
 IN_MEMORY = "(in memory)"
@@ -259,7 +260,7 @@ class RunFolder:
 class Journal:
     """Appends events to a run's journal; each is a whole line on disk before the next one is taken.
 
-    May be called from several threads. Nothing that was written is ever changed.
+    May be called from several threads. Nothing that was written is ever changed, and no secret is written.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -280,7 +281,7 @@ class Journal:
             OSError: the disk is full or broken. The event is lost, the next ones are not.
 
         """
-        line = event.to_json().encode() + b"\n"
+        line = redact(event.to_json()).encode() + b"\n"
         with self._lock:
             self._write(b"\n" + line if self._torn else line)
             if isinstance(event, (*events.ENDINGS, events.CheckpointSaved)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import math
 import os
@@ -11,7 +12,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -313,13 +316,26 @@ def test_no_bytes_in_a_journal_are_an_error_and_both_ways_of_reading_agree(
     assert run.journal_file.read_bytes().startswith(data)
 
 
-def test_events_of_several_threads_are_whole_lines(tmp_path: Path) -> None:
+class Halves(io.FileIO):
+    """A file that takes half of what it is given, as a nearly full disk does, and lets other threads come between."""
+
+    def write(self, data: Any) -> int:
+        time.sleep(0)
+        return super().write(data[: max(1, len(data) // 2)])
+
+
+def test_events_of_several_threads_are_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder.create("mine", "gpt2", tmp_path)
-    log = Journal(run)
+    with monkeypatch.context() as patch:
+        usual = Path.open
+        patch.setattr(
+            Path, "open", lambda path, mode, **more: Halves(path, mode) if mode == "ab" else usual(path, mode)
+        )
+        log = Journal(run)
 
     def write(thread: int) -> None:
-        for number in range(200):
-            log(Warned(code=str(thread), message="x" * (number * 7 % 900)))
+        for number in range(50):
+            log(Warned(code=str(thread), message="x" * (number * 7 % 300)))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -328,7 +344,18 @@ def test_events_of_several_threads_are_whole_lines(tmp_path: Path) -> None:
         thread.join()
     assert log.offset == run.journal_file.stat().st_size
     log.close()
-    assert sorted(event.code for event in run.events() if isinstance(event, Warned)) == sorted("0123" * 200)
+    assert sorted(event.code for event in run.events() if isinstance(event, Warned)) == sorted("0123" * 50)
+
+
+def test_no_secret_is_written_to_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "canary-0123456789"
+    monkeypatch.setenv("MY_API_TOKEN", secret)
+    run = RunFolder.create("mine", "gpt2", tmp_path)
+    journalled(run, Warned(code="x", message=f"401 for token {secret} and hf_{'a' * 34}"))
+    assert secret not in run.journal_file.read_text()
+    (event,) = run.events()
+    assert isinstance(event, Warned)
+    assert event.message == "401 for token [redacted] and [redacted]"
 
 
 def test_the_offset_of_a_journal_is_where_the_next_event_will_stand(tmp_path: Path) -> None:

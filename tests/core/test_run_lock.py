@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import gc
 import json
 import os
@@ -24,7 +25,7 @@ from ftk.run_lock import Owner
 from ftk.runs import Journal, RunFolder
 
 SCRIPT = """
-import os, subprocess, sys
+import ctypes, os, subprocess, sys
 from pathlib import Path
 from ftk import run_lock
 from ftk.errors import FtkError
@@ -54,11 +55,20 @@ for line in sys.stdin:
                 sys.stdin.readline()
         elif line == "lock and fork\\n":
             with RunFolder(folder).locked():
+                reading, writing = os.pipe()
                 if (pid := os.fork()) == 0:
+                    os.write(writing, b"x")
                     sys.stdin.close()
                     os.execvp("sleep", ["sleep", "100"]) if "exec" in sys.argv else __import__("time").sleep(100)
+                os.read(reading, 1)  # the child has begun
                 say(f"child {pid}")
                 sys.stdin.readline()
+        elif line == "lock and fork unseen\\n":
+            with RunFolder(folder).locked():
+                pid = ctypes.CDLL(None).fork()  # as a library does, without a word to Python
+                if pid == 0:
+                    __import__("time").sleep(100)
+            say(f"child {pid}")
         elif line == "lock and leave a fork\\n":
             with RunFolder(folder).locked():
                 if os.fork() == 0:
@@ -269,6 +279,18 @@ def test_a_child_that_outlives_its_parent_does_not_hold_the_lock(
         os.kill(child, signal.SIGKILL)
 
 
+def test_the_lock_is_given_back_though_a_child_has_a_copy_of_it(
+    run: RunFolder, process: Callable[..., Process]
+) -> None:
+    other = process(run.path)
+    child = int(other.ask("lock and fork unseen").removeprefix("child "))
+    try:
+        with run.locked():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_forked_child_that_ends_does_not_end_the_lock(run: RunFolder, process: Callable[..., Process]) -> None:
     other = process(run.path)
     assert other.ask("lock and leave a fork") == "left"
@@ -321,6 +343,45 @@ def test_a_disk_without_locks_is_locked_by_a_file(
     with pytest.raises(RunError, match="by another process") as refused, run.locked():
         pass
     assert f"remove {run.path / 'lock.exclusive'}" in (refused.value.hint or "")
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_again(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[int] = []
+
+    class Removing:
+        LOCK_EX, LOCK_NB, LOCK_UN = fcntl.LOCK_EX, fcntl.LOCK_NB, fcntl.LOCK_UN
+
+        @staticmethod
+        def flock(fd: int, what: int) -> None:
+            if not removed:
+                removed.append(fd)
+                (run.path / "lock").unlink()
+            fcntl.flock(fd, what)
+
+    monkeypatch.setattr(run_lock, "fcntl", Removing)
+    with run.locked(tell=False), pytest.raises(RunError, match="another process"), run.locked(tell=False):
+        pass
+    assert removed
+
+
+def test_the_file_of_one_who_was_faster_is_put_back(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "fcntl", None)
+    marker = run.path / "lock.exclusive"
+    claimed(run.path / "living", journal_bytes=7)
+    claimed(marker, pid=dead_pid())
+
+    def faster(size: int) -> str:
+        """What another process does after we saw the stale file, and before we put it away."""
+        (run.path / "living").rename(marker)
+        return "0" * size
+
+    monkeypatch.setattr(run_lock.secrets, "token_hex", faster)
+    with pytest.raises(RunError, match=f"process {os.getpid()}"), run.locked():
+        pass
+    assert json.loads(marker.read_text())["journal_bytes"] == 7
+    assert not list(run.path.glob(".*"))
 
 
 def test_a_full_disk_is_said_and_leaves_the_run_free(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
