@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file.")
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and its reasons; train nothing.")
     parser.add_argument("--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing.")
+    parser.add_argument("--detach", action="store_true", help="Train in a process of its own: `ftk attach` follows it.")
     parser.add_argument("--profile", action="store_true", help="Say at the end where the time went.")
     add_output(parser)
     add_settings(parser)
@@ -161,6 +162,12 @@ def _run(arguments: list[str]) -> int:
     headless.quiet_libraries(debug=options.debug)
     if options.dry_run:
         return headless.dry_run(settings, as_json=options.json)
+    if options.detach:
+        from . import detach
+
+        if options.profile:
+            raise UsageError("--profile has nobody to tell with --detach.", hint="Leave one of them out.")
+        return detach.train(settings, as_json=options.json, debug=options.debug)
     return headless.train(settings, as_json=options.json, profile=options.profile)
 
 

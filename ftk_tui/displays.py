@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import threading
 from types import TracebackType
 from typing import Self
@@ -11,10 +14,21 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from ftk.autoconfig import Plan
-from ftk.events import CheckpointSaved, Evaluation, Event, Finished, Phase, Started, Step, Warned
+from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE
+from ftk.events import (
+    CheckpointSaved,
+    Evaluation,
+    Event,
+    Finished,
+    Paused,
+    Phase,
+    Proceeded,
+    Started,
+    Step,
+    Stopped,
+    Warned,
+)
 from ftk.hardware import gib
-from ftk.training.trainer import RunResult
 
 from . import report
 from .text import clock, shown, sparkline
@@ -36,7 +50,10 @@ _PHASES = {
 
 
 class Display:
-    """Hears the events of a run, in its thread, and says the result at the end."""
+    """Hears the events of a run, from one thread, and says the result at the end."""
+
+    may_skip = True
+    """Whether steps and phases may be left out where they come faster than they can be shown."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,10 +69,13 @@ class Display:
     def note(self, text: str) -> None:
         """Say something that is no event."""
 
+    def ask(self, text: str) -> None:
+        """Show a line for the keys that may be pressed, in place of the one before; empty for none."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
-    def summary(self, result: RunResult) -> None:
+    def summary(self, ending: Event) -> None:
         """Say how it ended."""
 
 
@@ -66,6 +86,8 @@ class SilentDisplay(Display):
 class JsonDisplay(Display):
     """One event a line on standard output, flushed; the last line is the ending."""
 
+    may_skip = False
+
     def __call__(self, event: Event) -> None:
         print(event.to_json(), flush=True)
 
@@ -73,22 +95,21 @@ class JsonDisplay(Display):
 class _Told(Display):
     """What the two displays for people have in common: they collect the answers for the summary."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self) -> None:
         self.summary_of = report.Collected()
 
     def __call__(self, event: Event) -> None:
         self.summary_of.take(event)
 
-    def summary(self, result: RunResult) -> None:
-        report.ending(result, self.summary_of)
+    def summary(self, ending: Event) -> None:
+        report.ending(ending, self.summary_of)
 
 
 class PlainDisplay(_Told):
     """A line for what matters: about fifty for the steps of a run, and one for every other event."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self) -> None:
+        super().__init__()
         self._last = -1
         self._phase = ""
 
@@ -109,6 +130,10 @@ class PlainDisplay(_Told):
     def note(self, text: str) -> None:
         self._say(text)
 
+    def ask(self, text: str) -> None:
+        if text:
+            self._say(text)
+
     @staticmethod
     def _say(text: str) -> None:
         print(shown(text), flush=True)
@@ -117,11 +142,12 @@ class PlainDisplay(_Told):
 class RichDisplay(_Told):
     """Phase, bar, loss with a sparkline, tokens a second, memory and time left, in place."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self) -> None:
+        super().__init__()
         self._console = Console()
         self._lock = threading.Lock()
-        self._losses: list[float] = []
+        self._losses = Course()
+        self._asked = ""
         self._step: Step | None = None
         self._evaluation: Evaluation | None = None
         self._progress = Progress(
@@ -145,35 +171,95 @@ class RichDisplay(_Told):
     def __call__(self, event: Event) -> None:
         super().__call__(event)
         with self._lock:
-            if isinstance(event, Phase):
+            if isinstance(event, Started) and self._step:
+                self._losses.keep(event.resumed_from / self._step.step)
+            elif isinstance(event, Phase):
                 text = f"{_PHASES.get(event.name, event.name)} {event.detail}".strip()
-                total = self.plan.total_steps if event.name == "train" else event.total
-                self._progress.update(self._task, description=shown(text)[:60], total=total, completed=event.done or 0)
+                self._show(shown(text)[:60], event.done or 0, event.total)
             elif isinstance(event, Step):
                 self._step = event
-                self._losses.append(event.loss)
-                self._progress.update(
-                    self._task,
-                    description=f"Training step {event.step}/{event.total_steps}",
-                    total=event.total_steps,
-                    completed=event.step,
-                )
+                self._losses.add(event.loss)
+                self._show(f"Training step {event.step}/{event.total_steps}", event.step, event.total_steps)
+            elif isinstance(event, Paused | Proceeded) and self._step:
+                doing = "Paused after step" if isinstance(event, Paused) else "Training step"
+                total = self._step.total_steps
+                self._show(f"{doing} {event.step}/{total}", event.step, total)
             elif isinstance(event, Evaluation):
                 self._evaluation = event
         if not isinstance(event, CheckpointSaved) and (text := _line(event)):
             self._console.print(Text(shown(text), style="yellow" if isinstance(event, Warned) else ""))
 
+    def _show(self, text: str, done: float, total: float | None) -> None:
+        self._progress.update(self._task, description=text, total=total, completed=done)
+
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(Text(shown(text), style="yellow"))
+
+    def ask(self, text: str) -> None:
+        with self._lock:
+            self._asked = text
 
     def _render(self) -> Group:
         with self._lock:
             lines: list[Text] = []
             if self._step:
                 width = max(10, min(60, self._console.width - 30))
-                lines.append(Text(f"  loss {self._step.loss:.4f}  {sparkline(self._losses, width)}"))
+                lines.append(Text(f"  loss {self._step.loss:.4f}  {sparkline(self._losses.means, width)}"))
                 lines.append(Text(f"  {_figures(self._step, loss=False)}", style="dim"))
+            if self._asked:
+                lines.append(Text(self._asked, style="bold"))
             return Group(self._progress, *lines)
+
+
+def suitable(*, as_json: bool) -> Display:
+    """The display for what standard output is: JSON where asked for, progress in place on a terminal, else lines."""
+    if as_json:
+        return JsonDisplay()
+    screen = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+    return RichDisplay() if screen else PlainDisplay()
+
+
+def exit_code(ending: Event) -> int:
+    """What a command leaves with. Every stopped run can be gone on with, from its beginning if need be."""
+    if isinstance(ending, Stopped):
+        return EXIT_RESUMABLE
+    return EXIT_DONE if isinstance(ending, Finished) else EXIT_FAILED
+
+
+class Course:
+    """The course of a number over any number of steps, in at most `_POINTS` means: drawn four times a second."""
+
+    _POINTS = 512
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        """Means of equally many values each, in order; the last one perhaps of fewer."""
+        self._each = self._count = 1  # as many as the last mean holds: the next value begins another
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Take the next value; what is not a number is left out."""
+        if not math.isfinite(value):
+            return
+        if self._count == self._each:
+            self._sum, self._count = 0.0, 0
+        if self._count == 0:
+            self._halve()
+            self.means.append(value)
+        self._sum += value
+        self._count += 1
+        self.means[-1] = self._sum / self._count
+
+    def keep(self, part: float) -> None:
+        """Forget all but the first `part` (0 to 1): the rest is computed again."""
+        del self.means[round(min(part, 1.0) * len(self.means)) :]
+        self._count = self._each  # the next value begins a mean of its own
+
+    def _halve(self) -> None:
+        if len(self.means) == self._POINTS:
+            pairs = zip(self.means[::2], self.means[1::2], strict=True)
+            self.means = [(first + second) / 2 for first, second in pairs]
+            self._each *= 2
 
 
 def _figures(event: Step, *, loss: bool = True) -> str:
@@ -193,13 +279,18 @@ def _figures(event: Step, *, loss: bool = True) -> str:
 def _line(event: Event) -> str:
     """An event other than a step or a phase in one line; empty where there is nothing to say."""
     if isinstance(event, Started):
-        return f"Run {event.run}: {event.model} on {event.data}  ({event.folder})"
+        begin = f", on from step {event.resumed_from}" if event.resumed_from else ""
+        return f"Run {event.run}: {event.model} on {event.data}{begin}  ({event.folder})"
     if isinstance(event, Evaluation):
         return f"held-out loss {event.loss:.4f} (perplexity {event.perplexity:.2f}) after step {event.step}"
     if isinstance(event, CheckpointSaved):
         return f"checkpoint at step {event.step} ({gib(event.bytes)}, {event.seconds:.1f} s)"
     if isinstance(event, Warned):
         return f"Warning: {event.message} {event.hint}".rstrip()
+    if isinstance(event, Paused):
+        return f"Paused after step {event.step}."
+    if isinstance(event, Proceeded):
+        return f"Going on after step {event.step}."
     if isinstance(event, Finished) and event.reason:
         return f"Stopped early: {event.reason}."
     return ""

@@ -6,23 +6,23 @@ import dataclasses
 import json
 import logging
 import os
-import signal
-import sys
 import warnings
-from types import FrameType
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from ftk import autoconfig, recipes
+from ftk import autoconfig
 from ftk.autoconfig import Plan
 from ftk.config import RunConfig
-from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, ModelError, RunError
-from ftk.events import Finished, Stopped
+from ftk.errors import EXIT_DONE, ModelError
+from ftk.resume import prepare
 from ftk.runner import Runner
-from ftk.runs import RunFolder
-from ftk.training.trainer import RunResult, Trainer
+from ftk.training.trainer import Trainer
 
-from .displays import Display, JsonDisplay, PlainDisplay, RichDisplay, SilentDisplay
+from .displays import SilentDisplay, exit_code, suitable
 from .meter import meter, reading
 from .profile import Profile
+from .signals import Signals
+from .terminal import Screen, Terminal
 
 
 def quiet_libraries(*, debug: bool) -> None:
@@ -42,7 +42,7 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
     """Print what would be done, with the reason for every choice and the time to expect."""
     from ftk import estimate
 
-    plan = _planned(settings, as_json=as_json)
+    plan = planned(settings, as_json=as_json)
     try:
         time = estimate.for_plan(plan)
     except ModelError:  # a Hub that does not tell the model's size: everything else is known all the same
@@ -59,76 +59,55 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
 
 def train(settings: RunConfig, *, as_json: bool, profile: bool = False) -> int:
     """Plan and train; returns the exit code."""
-    return _carry_out(Trainer(_planned(settings, as_json=as_json)), as_json=as_json, profile=profile)
+    return carry_out(lambda: Trainer(planned(settings, as_json=as_json)), as_json=as_json, profile=profile)
 
 
-def _planned(settings: RunConfig, *, as_json: bool) -> Plan:
+def planned(settings: RunConfig, *, as_json: bool) -> Plan:
+    """Decide everything, and show how far reading the data is."""
     with meter(as_json=as_json) as tell:
         return autoconfig.plan(settings, reading(tell))
 
 
-def resume(name: str, *, as_json: bool) -> int:
-    """Go on with a stopped run from its newest checkpoint; returns the exit code.
+def resume(name: str | None, changes: Mapping[str, Any], *, override: bool, as_json: bool) -> int:
+    """Go on with a run from its newest checkpoint; returns the exit code.
 
     Raises:
-        RunError: there is no such run, it is finished, or its data changed.
+        FtkError: see `ftk.resume.prepare`.
 
     """
-    run = RunFolder.open(name)
-    if any(isinstance(event, Finished) for event in run.events()):
-        raise RunError(f"The run {run.name!r} is finished.", hint=f"What it trained: {run.trained}")
-    plan = _planned(recipes.load(str(run.config_file)).config, as_json=as_json)
-    known = run.provenance().get("data", {}).get("sha256")
-    if known != plan.dataset.fingerprint:
-        raise RunError(
-            f"The data of {run.name!r} ({plan.dataset.name}) changed since it was started.",
-            hint="Put the old data back, or start a new run.",
-        )
-    return _carry_out(Trainer(plan, resume=run), as_json=as_json)
+
+    def made() -> Trainer:
+        with meter(as_json=as_json) as tell:
+            found = prepare(name, changes, override=override, progress=reading(tell))
+        return Trainer(found.plan, resume=found.run, remarks=found.remarks)
+
+    return carry_out(made, as_json=as_json)
 
 
-def _carry_out(trainer: Trainer, *, as_json: bool, profile: bool = False) -> int:
-    display = _display(trainer.plan, as_json=as_json)
-    times = Profile() if profile and not as_json else None  # in JSON every event has its time
-    runner = Runner(trainer, [display, times] if times else [display])
-    _handle_signals(runner, display)
-    with display:
-        runner.start()
-        result = runner.result()
-    display.summary(result)
-    if times:
-        times.show()
-    return _exit_code(result)
+def carry_out(trainer: Callable[[], Trainer], *, as_json: bool, profile: bool = False) -> int:
+    """Run to the end and show it, whatever becomes of the terminal; returns the exit code.
 
+    Args:
+        trainer: Plans the run: in here, so that a terminal may go away during that as well.
+        as_json: Print the events as JSON lines.
+        profile: Say at the end where the time went.
 
-def _display(plan: Plan, *, as_json: bool) -> Display:
-    if int(os.environ.get("RANK", "0")) > 0:
-        return SilentDisplay()
-    if as_json:
-        return JsonDisplay()
-    screen = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-    return RichDisplay(plan) if screen else PlainDisplay(plan)
+    Raises:
+        FtkError: the run cannot begin, or failed.
 
-
-def _handle_signals(runner: Runner, display: Display) -> None:
-    """First Ctrl-C or SIGTERM: save and stop. Second: leave at once, what is on disk stays."""
-    asked: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        if len(asked) == 1:
-            display.note(f"{name}: saving and stopping. Once more leaves at once.")
-            runner.stop(name)
-        else:
-            display.close()
-            os._exit(EXIT_FAILED)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-
-
-def _exit_code(result: RunResult) -> int:
-    if isinstance(result.ending, Stopped):
-        return EXIT_RESUMABLE if result.ending.checkpoint else EXIT_FAILED
-    return EXIT_DONE
+    """
+    with Terminal() as terminal:
+        made = trainer()
+        display = SilentDisplay() if int(os.environ.get("RANK", "0")) > 0 else suitable(as_json=as_json)
+        times = Profile() if profile and not as_json else None  # in JSON every event has its time
+        screen = Screen(display, terminal)
+        runner = Runner(made, [screen, times] if times else [screen])
+        with Signals(runner, screen) as signals:
+            with screen:
+                runner.start()
+                signals.wait()
+                result = runner.result()
+            display.summary(result.ending)
+            if times:
+                times.show()
+        return exit_code(result.ending)

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ftk.autoconfig import Plan
+from ftk import files
 from ftk.config import RunConfig
-from ftk.estimate import TimeEstimate
-from ftk.events import Answered, Evaluation, Event, Finished, Stopped
-from ftk.training.trainer import RunResult
+from ftk.events import Answered, Evaluation, Event, Finished, Started, Stopped
 
 from .text import clock, shown
+
+if TYPE_CHECKING:
+    from ftk.autoconfig import Plan
+    from ftk.estimate import TimeEstimate
 
 
 @dataclass
 class Collected:
     """What the summary needs of a run's events."""
 
+    run: str = ""
+    """What `ftk resume` calls the run: its name, or its folder where that is not among the runs here."""
     answers: list[Answered] = field(default_factory=list)
     best: Evaluation | None = None
 
     def take(self, event: Event) -> None:
         """Keep an event if it is needed."""
-        if isinstance(event, Answered):
+        if isinstance(event, Started):
+            here = Path(event.folder).parent == files.runs_dir()
+            self.run = event.run if here else event.folder
+            self.answers = []
+        elif isinstance(event, Answered):
             self.answers.append(event)
         elif isinstance(event, Evaluation) and event.best:
             self.best = event
@@ -71,18 +80,16 @@ def _whence(what: Plan) -> str:
     }.get(source.kind, source.kind)
 
 
-def ending(result: RunResult, collected: Collected) -> None:
+def ending(event: Event, collected: Collected) -> None:
     """Print how a run ended."""
     console = Console()
-    if isinstance(result.ending, Finished):
-        _finished(console, result.ending, collected)
-    elif isinstance(result.ending, Stopped) and result.run:
-        _say(console, f"\nStopped at step {result.ending.step}: {result.ending.reason}.")
-        if result.ending.checkpoint:
-            _say(console, f"Everything is saved in {_short(result.ending.checkpoint)}")
-            _say(console, f"Go on with:  ftk resume {result.run.name}")
-        else:
-            _say(console, "Nothing was learnt yet, so there is nothing to go on from.")
+    if isinstance(event, Finished):
+        _finished(console, event, collected)
+    elif isinstance(event, Stopped):
+        _say(console, f"\nStopped at step {event.step}: {event.reason}.")
+        if event.checkpoint:
+            _say(console, f"Everything is saved in {_short(event.checkpoint)}")
+        _say(console, f"Go on with:  ftk resume {collected.run}")
 
 
 def _finished(console: Console, event: Finished, collected: Collected) -> None:
