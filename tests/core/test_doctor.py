@@ -20,6 +20,7 @@ import pytest
 from ftk import doctor, hardware
 from ftk.doctor import Check, Finding, examine, graphics, hub, login, machine, software, terminal, trials
 from ftk.hardware import Gpu, NoDriver, Room, TorchBuild, processor
+from tests.nvml.builder import T4, StubDriver
 from tests.pseudo_terminal import until
 
 GIB = 2**30
@@ -223,6 +224,22 @@ def test_a_card_is_told_in_a_line() -> None:
         assert part in found.text
     assert "mps Apple" in graphics.of_card(gpu(vendor="apple", name="Apple M3")).text
     json.loads(found.to_json())
+
+
+def test_a_driver_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    stub = StubDriver(tmp_path)
+    stub.tell(T4, "hang|in=nvmlDeviceGetCount_v2")
+    code = """
+from ftk.doctor import Check, examine, graphics, trials
+checks = [Check("gpu", graphics.cards, seconds=1), Check("cuda", graphics.cuda, seconds=1000)]
+if hardware.torch_build().kind == "cuda":
+    checks.append(Check("torch", trials.torch, seconds=1000))
+print(json.dumps([[finding.level, finding.text] for finding in examine(checks)]))"""
+    first, *rest = stub.ask(code)
+    assert first == ["failure", "no answer within 1 s"]
+    assert {tuple(finding) for finding in rest} == {
+        ("failure", "not known, because the driver of the cards does not answer")
+    }
 
 
 def test_a_hot_card_and_one_that_others_use_are_told() -> None:

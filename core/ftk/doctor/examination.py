@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from ..errors import FtkError
 from . import graphics, hub, login, machine, software, terminal, trials
 from .finding import Check, Finding
 
@@ -58,6 +59,8 @@ def _made(check: Check) -> list[Finding]:
     def work() -> None:
         try:
             found.extend(check.ask())
+        except FtkError as error:
+            found.append(Finding(check.name, "failure", error.message, error.hint or ""))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             text = f"the check itself failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             mend = "Please report this with the output of `ftk doctor --json`."

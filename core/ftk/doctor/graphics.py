@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import hardware
-from ..hardware import Gpu, NoDriver, TorchBuild, gib
+from ..errors import FtkError
+from ..hardware import Gpu, Hardware, NoDriver, TorchBuild, gib
 from ..hardware.nvidia import MISMATCH, NO_LIBRARY, NO_PERMISSION, NOT_LOADED, Nvidia
 from .finding import Finding
 
@@ -24,9 +26,30 @@ _MENDS = {
 }
 
 
+_asked = threading.Event()
+
+
+def look() -> Hardware:
+    """What this machine has, its cards among it.
+
+    Raises:
+        FtkError: an earlier question to the driver has not been answered yet, and another would wait as long.
+
+    """
+    if _asked.is_set():
+        raise FtkError(
+            "not known, because the driver of the cards does not answer", hint="Restart the machine; see `dmesg`."
+        )
+    _asked.set()
+    try:
+        return hardware.detect()
+    finally:
+        _asked.clear()
+
+
 def cards() -> Iterator[Finding]:
     """Every card that this process may use, in a line; without any, why."""
-    found = hardware.detect()
+    found = look()
     for gpu in (*found.gpus, *found.accelerators):
         yield of_card(gpu)
     for remark in found.remarks:
@@ -119,7 +142,7 @@ def of_card(gpu: Gpu) -> Finding:
 
 def cuda() -> Iterator[Finding]:
     """What torch was built for, against the driver; without importing torch."""
-    yield of_build(hardware.torch_build(), hardware.detect().gpus)
+    yield of_build(hardware.torch_build(), look().gpus)
 
 
 def of_build(build: TorchBuild, gpus: tuple[Gpu, ...]) -> Finding:

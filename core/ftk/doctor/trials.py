@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import hardware
 from .finding import Finding
+from .graphics import look
 
 SECONDS = {"torch": 60.0, "bitsandbytes": 90.0, "compile": 180.0}
 """How long a trial may take; importing torch from a cold network disk alone can take half a minute."""
@@ -25,7 +26,7 @@ _under_way: set[subprocess.Popen[str]] = set()
 
 def device() -> str:
     """The device that the trials use: the first card that torch was built for, else the CPU."""
-    usable = hardware.torch_build().kind in ("cuda", "rocm") and hardware.detect().gpus
+    usable = hardware.torch_build().kind in ("cuda", "rocm") and look().gpus
     return "cuda" if usable else "cpu"
 
 
@@ -38,7 +39,7 @@ def torch() -> Iterator[Finding]:
         yield Finding("torch", "failure", text, _mend_of_torch(told["error"]), told)
         return
     yield Finding("torch", "ok", f"torch {told['version']} multiplies matrices on {told['name']}", details=told)
-    known = [gpu.uuid for gpu in hardware.detect().gpus]
+    known = [gpu.uuid for gpu in look().gpus]
     seen = told.get("uuids", [])
     if (
         len(seen) == len(known) > 1

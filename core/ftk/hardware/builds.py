@@ -22,7 +22,10 @@ class TorchBuild:
 @cache
 def torch_build() -> TorchBuild:
     """What the installed torch was built for; ``missing`` where there is none."""
-    spec = importlib.util.find_spec("torch")
+    try:
+        spec = importlib.util.find_spec("torch")
+    except (ImportError, ValueError):  # a torch that is half there, or something else in its place
+        spec = None
     if spec is None or spec.origin is None:
         return TorchBuild("missing")
     return read_build(Path(spec.origin).with_name("version.py"))
