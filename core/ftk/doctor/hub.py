@@ -53,6 +53,7 @@ def of_answer(answer: Any, where: str, *, token: bool) -> Finding:
         mend = "Try again later; if HF_ENDPOINT names a mirror, it may not know such questions."
         return Finding("hub", "warning", f"{where} answers, but {what} (HTTP {status})", mend, details)
     text = f"{where} cannot be reached: {reason}"
+    mend = mend.removeprefix("What you can do: ")
     return Finding("hub", "warning", text, mend, {**details, "reachable": False})
 
 
