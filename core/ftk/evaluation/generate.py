@@ -7,24 +7,51 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..data import templates
 from ..data.encoding import end_of_turn
-from ..data.rows import Message
+from ..data.rows import Message, shorten
+from ..errors import DataError, ModelError
+from ..training.recovery import give_back_memory, is_out_of_memory
+from .batching import Decoder, Reason, Row
+from .sampling import Sampling as Sampling
+from .text_stream import TextStream
+
+BATCH = 16
+"""Rows that are answered at once by default."""
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen: temperature 0 takes the likeliest each time, and then nothing is random.
+class Prompt:
+    """What is asked: a conversation that ends with a user's turn, or a raw text to go on with.
 
-    `top_p` keeps the likeliest tokens that together reach that probability; `seed` fixes the choice.
+    `tools` are the functions that the model may call; `reference` is the answer that is known to be good, if one is;
+    `origin` says where it comes from, as ``file, line N``.
     """
 
-    max_tokens: int = 160
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
+    messages: tuple[Message, ...] = ()
+    text: str | None = None
+    tools: tuple[Any, ...] = ()
+    reference: str | None = None
+    origin: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The last turn, or the raw text."""
+        return self.text if self.text is not None else str(self.messages[-1]["content"] if self.messages else "")
+
+
+Asked = str | tuple[Message, ...] | Prompt
+"""What `generate` takes as a prompt: a text that a user says, a conversation, or a `Prompt`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: its text, its length and that of its prompt in tokens, and why it ended."""
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    reason: Reason
 
 
 def conversation(prompt: str, system: str | None = None) -> tuple[Message, ...]:
@@ -33,14 +60,21 @@ def conversation(prompt: str, system: str | None = None) -> tuple[Message, ...]:
     return (*turns, {"role": "user", "content": prompt})
 
 
-@torch.no_grad()
+def as_prompt(asked: Asked) -> Prompt:
+    """A prompt in whatever form."""
+    if isinstance(asked, Prompt):
+        return asked
+    return Prompt(conversation(asked) if isinstance(asked, str) else tuple(asked))
+
+
 def generate(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str | tuple[Message, ...]],
+    prompts: Sequence[Asked],
     sampling: Sampling | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int = BATCH,
+    on_text: Callable[[int, str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Answer prompts; each answer ends at the template's end of turn.
@@ -48,66 +82,216 @@ def generate(
     Args:
         model: A causal language model, with or without an adapter.
         tokenizer: Its tokenizer; gets a chat template if it has none.
-        prompts: Texts, or conversations that end with a user's turn.
+        prompts: Texts, conversations that end with a user's turn, or `Prompt`.
         sampling: How tokens are chosen; greedy by default.
         batch_size: Prompts computed at once.
-        stop: Asked after every token; true ends the generation with what there is.
+        on_text: Called with the number of a prompt, from 0, and the next part of its answer; the parts of a prompt
+            joined are its answer.
+        stop: Asked before every token; true ends the generation at once with what there is.
 
     Returns:
         One answer a prompt, without special tokens, stripped of surrounding white space.
 
+    Raises:
+        DataError: a prompt is longer than the model can read.
+
     """
-    sampling = sampling or Sampling()
+    work = Generation(model, tokenizer, prompts, sampling, batch_size=batch_size, on_text=on_text)
+    return [answer.text for answer in work.run(stop)]
+
+
+class Generation:
+    """Answers that are being written, a token of every row of the batch at each step.
+
+    Two of them may take turns on one model, between which an adapter is switched; `evaluating` must hold meanwhile.
+
+    Args:
+        model: See `generate`; so are the others.
+        tokenizer: Its tokenizer.
+        prompts: What is asked.
+        sampling: How tokens are chosen.
+        batch_size: Prompts computed at once.
+        on_text: Told of every part of an answer.
+        first: The number of the first prompt where these are a part of more: it decides what is drawn.
+        endless: Go on to the longest answer, whatever the model says: for measuring.
+
+    Raises:
+        DataError: a prompt is longer than the model can read.
+
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Sequence[Asked],
+        sampling: Sampling | None = None,
+        *,
+        batch_size: int = BATCH,
+        on_text: Callable[[int, str], None] | None = None,
+        first: int = 0,
+        endless: bool = False,
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._sampling = sampling or Sampling()
+        self._ends = [] if endless else ends_of(model, tokenizer)
+        self._on_text = on_text
+        self._first = first
+        texts = token_rows(tokenizer, [as_prompt(asked) for asked in prompts])
+        room = context_of(model)
+        self._rows = [self._row(number, text, room) for number, text in enumerate(texts)]
+        self._streams = {row.number: TextStream(tokenizer) for row in self._rows} if on_text else {}
+        self._waiting = sorted(self._rows, key=lambda row: -len(row.prompt))  # the longest first: if it fits, all do
+        self._decoder = self._new_decoder()
+        self._size = 1 if self._decoder.alone else max(1, batch_size)
+
+    def _row(self, number: int, tokens: list[int], room: int | None) -> Row:
+        limit = self._sampling.max_tokens
+        if room is not None:
+            if len(tokens) >= room:
+                raise DataError(
+                    f"A prompt is {len(tokens)} tokens long, and the model reads {room} with its answer: "
+                    f"{shorten(self._tokenizer.decode(tokens[-60:], skip_special_tokens=True))}",
+                    hint="Shorten it, or leave it out.",
+                )
+            limit = min(limit, room - len(tokens))
+        return Row(self._first + number, tokens, limit)
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._model, self._tokenizer.pad_token_id, self._ends, self._sampling)
+
+    @property
+    def done(self) -> bool:
+        """Whether every answer has ended."""
+        return not self._waiting and not self._decoder.rows
+
+    @property
+    def written(self) -> int:
+        """Tokens written so far, of all answers together."""
+        return sum(len(row.written) for row in self._rows)
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> list[Answer]:
+        """Write all answers to their end; `stop` is asked before every token."""
+        with evaluating(self._model):
+            while not self.done and not stop():
+                self.step()
+        return self.answers()
+
+    def step(self) -> None:
+        """Write a token of each row in the batch, or take rows that wait into it.
+
+        Raises:
+            ModelError: the memory does not hold a single row, or the model gives no numbers.
+
+        """
+        lengths = {row.number: len(row.written) for row in self._rows} if self._on_text else {}
+        if not self._advance():
+            self._make_smaller()
+            return
+        for row in self._rows if self._on_text else ():
+            if len(row.written) > lengths[row.number] or row.reason:
+                self._tell(row, lengths[row.number])
+
+    def _advance(self) -> bool:
+        """Do the next thing; returns whether the memory was enough."""
+        decoder, waiting = self._decoder, self._waiting
+        free = self._size - len(decoder.rows)
+        joining = waiting[:free] if not decoder.rows or free >= max(1, self._size // 4) else []
+        try:
+            if joining:
+                decoder.add(joining)
+                self._waiting = waiting[len(joining) :]
+            else:
+                decoder.step()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _make_smaller(self) -> None:
+        """Go on with half as many rows at once, after the memory was not enough."""
+        together = len(self._decoder.rows) or min(self._size, len(self._waiting))
+        going = [row for row in self._decoder.rows if row not in self._waiting]
+        self._decoder = self._new_decoder()
+        give_back_memory()
+        if together <= 1 and self._size == 1:
+            raise ModelError(
+                "The memory does not hold the model with a single answer.",
+                hint="Try shorter prompts, fewer tokens (--max-tokens), or a smaller model.",
+            )
+        self._size = max(1, together // 2)
+        self._waiting = [*going, *self._waiting]
+
+    def _tell(self, row: Row, before: int) -> None:
+        assert self._on_text is not None
+        stream = self._streams[row.number]
+        parts = [stream.add(token) for token in row.written[before:]]
+        if row.reason and not stream.closed:
+            parts.append(stream.close())
+        if text := "".join(parts):
+            self._on_text(row.number - self._first, text)
+
+    def answers(self) -> list[Answer]:
+        """The answers; those that had not ended are ended with what there is."""
+        for row in self._rows:
+            row.reason = row.reason or "stopped"
+            if self._on_text and not self._streams[row.number].closed:
+                self._tell(row, len(row.written))
+        self._waiting, self._decoder = [], self._new_decoder()
+        return [
+            Answer(decoded(self._tokenizer, row.written), len(row.written), len(row.prompt), row.reason)
+            for row in self._rows
+        ]
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of an answer, without special tokens and surrounding white space."""
+    return str(tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+
+
+def token_rows(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Prompts as tokens; the tokenizer gets a chat template if it has none.
+
+    Raises:
+        DataError: the chat template refuses a conversation.
+
+    """
     templates.choose(tokenizer)
-    ends = end_of_turn(tokenizer)
-    texts = [templates.render(tokenizer, conversation(p) if isinstance(p, str) else p, prompt=True) for p in prompts]
-    answers: list[str] = []
-    with _evaluating(model), torch.random.fork_rng(enabled=sampling.temperature > 0):
-        torch.manual_seed(sampling.seed) if sampling.temperature > 0 else None
-        for start in range(0, len(texts), batch_size):
-            answers += _batch(model, tokenizer, texts[start : start + batch_size], sampling, ends, stop)
-    return answers
-
-
-def _batch(
-    model: Any,
-    tokenizer: Any,
-    texts: list[str],
-    sampling: Sampling,
-    ends: list[int],
-    stop: Callable[[], bool],
-) -> list[str]:
+    texts = [
+        prompt.text
+        if prompt.text is not None
+        else templates.render(tokenizer, prompt.messages, prompt=True, tools=prompt.tools)
+        for prompt in prompts
+    ]
+    if not texts:
+        return []
     rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    width = max(map(len, rows))
-    pad = tokenizer.pad_token_id
-    device = model.get_input_embeddings().weight.device
-    input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    random = sampling.temperature > 0
-    chosen = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if random else {}
-    from transformers import GenerationConfig, StoppingCriteriaList
-
-    config = GenerationConfig(
-        max_new_tokens=sampling.max_tokens,
-        do_sample=random,
-        eos_token_id=ends,
-        pad_token_id=pad,
-        use_cache=True,
-        **chosen,
-    )
-    criteria = StoppingCriteriaList([lambda ids, scores, **_: torch.full((len(rows),), stop(), device=device)])
-    output = model.generate(
-        input_ids=input_ids, attention_mask=mask, generation_config=config, stopping_criteria=criteria
-    )
-    return [tokenizer.decode(_until(row[width:].tolist(), ends), skip_special_tokens=True).strip() for row in output]
+    begin = templates.beginning(tokenizer)
+    return [
+        [*(begin if prompt.text is not None else []), *row] or [int(tokenizer.eos_token_id)]
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
 
 
-def _until(tokens: list[int], ends: list[int]) -> list[int]:
-    return next((tokens[:index] for index, token in enumerate(tokens) if token in ends), tokens)
+def ends_of(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens at which an answer ends: those of the template, the tokenizer and the model's own configuration."""
+    templates.choose(tokenizer)
+    found = list(end_of_turn(tokenizer))
+    for config in (getattr(model, "generation_config", None), model.config.get_text_config()):
+        known = getattr(config, "eos_token_id", None)
+        found += [] if known is None else [known] if isinstance(known, int) else list(known)
+    return list(dict.fromkeys(found))
+
+
+def context_of(model: Any) -> int | None:
+    """The tokens that a model can read and write together; None where its configuration does not tell."""
+    known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return known if isinstance(known, int) and known > 0 else None
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode for the block, then whatever it was before."""
     training = model.training
     model.eval()

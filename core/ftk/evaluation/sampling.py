@@ -1,0 +1,133 @@
+"""How the next token is chosen: greedily, or at random in a way that depends on seed and row alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+
+_NUCLEUS = 1024
+"""Likeliest tokens among which the nucleus of top-p is looked for first: sorting a whole vocabulary is slow."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen: temperature 0 takes the likeliest each time, and then nothing is random.
+
+    Args:
+        max_tokens: The longest answer, in tokens.
+        temperature: Flattens (above 1) or sharpens (below 1) the probabilities; 0 takes the likeliest token.
+        top_p: Keep the likeliest tokens that together reach that probability; 1 keeps all.
+        seed: Fixes what is drawn: the same for base and tuned model, row by row, however rows are grouped.
+        top_k: Keep so many of the likeliest tokens; 0 keeps all.
+        repetition_penalty: Divides the scores of tokens that were there before (arXiv:1909.05858); 1 does nothing.
+
+    Raises:
+        UsageError: a value is out of range.
+
+    """
+
+    max_tokens: int = 160
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "max_tokens": self.max_tokens < 1 and "must be 1 or more",
+            "temperature": not 0 <= self.temperature < math.inf and "must be 0 or more",
+            "top_p": not 0 < self.top_p <= 1 and "must be above 0 and at most 1",
+            "seed": not 0 <= self.seed < 2**32 and "must be between 0 and 4294967295",
+            "top_k": self.top_k < 0 and "must be 0 or more",
+            "repetition_penalty": not 0 < self.repetition_penalty < math.inf and "must be above 0",
+        }
+        for name, reason in wrong.items():
+            if reason:
+                raise UsageError(f"{name}: {getattr(self, name)!r} is not accepted: {reason}.")
+
+
+class Draws:
+    """Random numbers between 0 and 1, one for every token of a row.
+
+    They follow from the seed and the number of the row, so that two models that are asked the same get the same,
+    and a row gets the same in whatever company it is answered.
+
+    Args:
+        seed: The seed of the sampling.
+        row: The number of the row.
+
+    """
+
+    def __init__(self, seed: int, row: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed * 0x9E3779B9 + row)
+        self._drawn: list[float] = []
+
+    def at(self, token: int) -> float:
+        """The number that decides token `token` of the row."""
+        while len(self._drawn) <= token:
+            self._drawn += torch.rand(64, generator=self._generator, dtype=torch.float64).tolist()
+        return self._drawn[token]
+
+
+def choose(logits: Tensor, sampling: Sampling, numbers: Sequence[float]) -> list[int]:
+    """The next token of every row.
+
+    Args:
+        logits: Scores of the vocabulary, (rows, vocabulary), in float32.
+        sampling: How to choose.
+        numbers: A random number between 0 and 1 for every row; unused at temperature 0.
+
+    """
+    if sampling.temperature == 0:
+        return [int(token) for token in logits.argmax(dim=-1).tolist()]
+    scores = logits / sampling.temperature
+    at = torch.tensor(numbers, dtype=scores.dtype, device=scores.device)[:, None]
+    if sampling.top_k == 0 and sampling.top_p == 1:
+        return _drawn(scores.softmax(dim=-1), at)
+    places, kept = _kept(scores, sampling)
+    return [int(token) for token in places.gather(1, torch.tensor(_drawn(kept, at), device=places.device)[:, None])]
+
+
+def _kept(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """The tokens that may be drawn, likeliest first, and their probabilities (0 for those that may not)."""
+    vocabulary = scores.shape[-1]
+    limit = min(sampling.top_k or vocabulary, vocabulary)
+    size = min(limit, _NUCLEUS) if sampling.top_p < 1 else limit
+    while True:
+        top, places = scores.topk(size, dim=-1)
+        among = top if size == sampling.top_k else scores
+        share = (top - among.logsumexp(dim=-1, keepdim=True)).exp()
+        before = share.cumsum(dim=-1) - share
+        if size == limit or bool((before[:, -1] >= sampling.top_p).all()):
+            return places, share * (before < sampling.top_p) if sampling.top_p < 1 else share
+        size = limit
+
+
+def _drawn(weights: Tensor, at: Tensor) -> list[int]:
+    """The place in every row at which the sum of the weights passes a part of their total."""
+    sums = weights.double().cumsum(dim=-1)
+    found = torch.searchsorted(sums, at.double() * sums[:, -1:], right=True).squeeze(-1)
+    last = (weights > 0).long().cumsum(dim=-1).argmax(dim=-1)  # rounding must not lead behind the last possible one
+    return [int(place) for place in found.minimum(last).tolist()]
+
+
+def penalise(logits: Tensor, seen: Sequence[Sequence[int]], penalty: float) -> None:
+    """Lower the scores of the tokens that each row has seen already.
+
+    Args:
+        logits: Scores, (rows, vocabulary); they are changed.
+        seen: The tokens of every row, prompt and answer.
+        penalty: Positive scores are divided by it, negative ones multiplied.
+
+    """
+    for row, tokens in enumerate(seen):
+        places = torch.tensor(sorted(set(tokens)), device=logits.device)
+        scores = logits[row, places]
+        logits[row, places] = torch.where(scores < 0, scores * penalty, scores / penalty)
