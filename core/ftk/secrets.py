@@ -52,7 +52,7 @@ _SEEN = (*(mark for marks in MARKS.values() for mark in marks), "earer ")
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:\w*(?:TOKEN|APIKEY|PASSWORD|PASSWD|PASSPHRASE)|KEY|SECRET|PASS|PWD|PAT|CREDENTIALS?)(?=_|\d*$)", re.I
 )
-_NO_SECRET_NAME = re.compile(r"_(?:FILE|PATH|DIR|HOME|NAME|TYPE|LIMIT|COUNT|TIMEOUT|LENGTH)$", re.I)
+_NO_SECRET_NAME = re.compile(r"^(?:OLD)?PWD$|_(?:FILE|PATH|DIR|HOME|NAME|TYPE|LIMIT|COUNT|TIMEOUT|LENGTH)$", re.I)
 _SHORTEST = 8
 """Characters from which the value of such a variable is a secret; shorter ones stand in too many innocent words."""
 _LOOK_EVERY_S = 1.0
