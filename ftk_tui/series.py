@@ -63,7 +63,8 @@ class Series:
     def _back_to(self, step: int) -> None:
         while self.steps and self.steps[-1] > step:
             for numbers in (
-                self.steps, self.losses, self.smoothed, self.rates, self.norms, self.speeds, self.memory, self.gpu_memory,
+                self.steps, self.losses, self.smoothed, self.rates,
+                self.norms, self.speeds, self.memory, self.gpu_memory,
             ):  # fmt: skip
                 numbers.pop()
         while self.held_out_steps and self.held_out_steps[-1] > step:
