@@ -245,7 +245,13 @@ def get_available_models() -> tuple[CatalogModel, ...]:
 
 
 def load_model(
-    model: str = "smollm2", *, quantization: str = "auto", precision: str = "auto", device: str = "auto"
+    model: str = "smollm2",
+    *,
+    quantization: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> LoadedModel:
     """Find, fetch and load a model; unpacks into model, tokenizer and info.
 
@@ -254,6 +260,8 @@ def load_model(
         quantization: ``auto``, ``none``, ``8bit`` or ``nf4``.
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        revision: Branch, tag or commit of a model of the Hub.
+        trust_remote_code: Let code run that the model brings along; of the Hub's models only that of a commit.
 
     Raises:
         FtkError: the model cannot be had, or a setting cannot work on this machine.
@@ -261,8 +269,9 @@ def load_model(
     """
     from .models import loading, sources
 
-    config = build({"model": model, "quantization": quantization, "precision": precision, "device": device})
-    source = sources.locate(model)
+    wishes = {"quantization": quantization, "precision": precision, "device": device}
+    config = build({"model": model, "revision": revision, "trust_remote_code": trust_remote_code, **wishes})
+    source = autoconfig.located(config)
     placeholder = load_dataset([{"prompt": text, "response": text} for text in "ab"])
     chosen = autoconfig.resolve(config, hardware.detect(), source, placeholder).config
     found = sources.fetch(source, loading.silent)
@@ -277,9 +286,7 @@ def load_model(
 def _plan(config: RunConfig, dataset: Dataset | None) -> autoconfig.Plan:
     if dataset is None:
         return autoconfig.plan(config)
-    from .models import sources
-
-    return autoconfig.resolve(config, hardware.detect(), sources.locate(config.model), dataset)
+    return autoconfig.resolve(config, hardware.detect(), autoconfig.located(config), dataset)
 
 
 def _in_memory(model: Any, tokenizer: Any) -> LoadedModel:

@@ -79,7 +79,12 @@ def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None) 
     dataset = load_dataset(config.data, columns=config.columns, skip_bad=config.skip_bad, progress=progress)
     if config.eval_data:
         load_dataset(config.eval_data, columns=config.columns, skip_bad=config.skip_bad)
-    return resolve(config, hardware.detect(), sources.locate(config.model), dataset)
+    return resolve(config, hardware.detect(), located(config), dataset)
+
+
+def located(config: RunConfig) -> Source:
+    """The model of the settings, where it is; see `sources.locate`."""
+    return sources.locate(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
 
 
 def _absolute(config: RunConfig) -> RunConfig:

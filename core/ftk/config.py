@@ -32,6 +32,7 @@ Duplicates = Literal["keep", "drop"]
 Template = Literal["auto", "chatml", "alpaca", "plain"]
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w./-]{0,127}", re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|mps|xpu|cuda(:\d+)?")
 
 
@@ -53,6 +54,12 @@ def _check_device(device: str) -> str:
     return device
 
 
+def _check_revision(revision: str) -> str:
+    if not _REVISION.fullmatch(revision):
+        raise ValueError("use the name of a branch or tag, or the 40 digits of a commit")
+    return revision
+
+
 def _check_finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError("must be a finite number")
@@ -60,6 +67,7 @@ def _check_finite(value: float) -> float:
 
 
 RunName = Annotated[str, AfterValidator(check_run_name)]
+Revision = Annotated[str, AfterValidator(_check_revision)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Duration = Annotated[str, AfterValidator(durations.check)]
 Text = Annotated[str, Field(min_length=1)]
@@ -75,6 +83,14 @@ class ModelSettings(_Settings):
     """Model: which one, and in which precision it is held."""
 
     model: Text = Field("smollm2", description="Catalogue name, hub id, local folder or GGUF file.")
+    revision: Revision | None = Field(
+        None, description="Branch, tag or commit (40 digits) of a model of the Hub; if not set, what it has now."
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="Let Python code run that the model brings along, with all your rights; for a model of the Hub "
+        "only together with a commit as revision.",
+    )
     quantization: Quantization = Field(
         "auto",
         description="How the frozen base is stored: nf4 (4 bits, QLoRA), 8bit, none; auto: nf4 on a GPU for 2B "

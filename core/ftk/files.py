@@ -1,7 +1,7 @@
 """Where ftk keeps its things on disk, and how it writes a file so that nobody ever sees half of it.
 
 What is being written stands beside its target under the name ``.TARGET.staging-...``, takes the target's name last, and
-is removed when something goes wrong. What a killed process leaves is removed by the next one that writes that target.
+is removed when something goes wrong. What a killed process leaves is removed by the next that writes in that folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
@@ -25,6 +26,7 @@ _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems answer that know no such thing as syncing a folder; there is nothing else that could be done."""
 _THIS_PROCESS = secrets.token_hex(4)  # numbers of processes are used again: in containers by nearly every start
 _THIS_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_STAGING = re.compile(r"\..+\.staging-(\d+-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})(?:\.tmp)?")
 _GIVEN_UP_S = 86_400.0
 """Seconds after which what another host was writing, and does not touch any more, counts as left behind."""
 
@@ -150,8 +152,8 @@ def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
 
     Args:
         target: The folder to come to be.
-        alone: Nobody else can be writing `target` now, because the caller holds a lock: whatever was left is removed.
-            Otherwise, what a process of another host (a container started anew is one) began stays for a day.
+        alone: Nobody else can be writing in the folder of `target` now, because the caller holds a lock: all that was
+            left there is removed. Otherwise what another host (a container started anew is one) began stays for a day.
 
     Raises:
         FileExistsError: `target` exists, at the beginning or at the end of the block.
@@ -192,11 +194,14 @@ def _staging(target: Path, ending: str = "") -> Path:
 
 
 def _sweep(target: Path, *, alone: bool = False) -> None:
-    """Remove what killed processes left of earlier attempts to write `target`; what cannot be removed stays."""
+    """Remove what killed processes left in the folder of `target`; what cannot be removed stays."""
     prefix = _prefix(target)
     with contextlib.suppress(OSError):
         for path in list(target.parent.iterdir()):
-            if path.name.startswith(prefix) and _left_behind(path, path.name.removeprefix(prefix), alone=alone):
+            maker = path.name.removeprefix(prefix)
+            if maker == path.name and (match := _STAGING.fullmatch(path.name)):
+                maker = match[1]
+            if maker != path.name and _left_behind(path, maker, alone=alone):
                 with contextlib.suppress(OSError):
                     path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
 

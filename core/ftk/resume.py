@@ -18,7 +18,6 @@ from .data.dataset import Dataset
 from .errors import ConfigError, RunError, UsageError
 from .events import Warned
 from .hardware import Hardware
-from .models import sources
 from .runs import IN_MEMORY, RunFolder
 
 _SHAPE = (
@@ -157,7 +156,7 @@ def _planned(
     config: RunConfig, machine: Hardware, dataset: Dataset | None, progress: Callable[[int, int], None] | None
 ) -> Plan:
     if dataset is not None:
-        return autoconfig.resolve(config, machine, sources.locate(config.model), dataset)
+        return autoconfig.resolve(config, machine, autoconfig.located(config), dataset)
     if config.data == IN_MEMORY:
         raise RunError(
             "The rows of this run were given as Python objects, which are gone.",

