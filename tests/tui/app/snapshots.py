@@ -14,7 +14,7 @@ A test freezes the clock, brings the app to the state in question and asks for t
         asyncio.run(look())
 
 ``FTK_UPDATE_SNAPSHOTS=1 pytest tests/tui/app`` writes the pictures anew; look at them before they are committed.
-What a screen shows of the time it takes from `time.time()`, and of the zone from `time.localtime()`: `freeze` holds them.
+Of the time, a screen shows what `time.time()` and, for the zone, `time.localtime()` say: `freeze` holds them.
 """
 
 from __future__ import annotations
