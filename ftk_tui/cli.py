@@ -15,6 +15,7 @@ from pathlib import Path
 from ftk import __version__, recipes
 from ftk.config import RunConfig, build
 from ftk.errors import EXIT_DONE, EXIT_FAILED, FtkError, UsageError, did_you_mean
+from ftk.secrets import redact
 
 from .options import add_settings, settings_from
 from .parsing import Formatter, Parser, add_output
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except FtkError as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            _show_where()
         _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -86,14 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to complain to
         return EXIT_FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a fault of ours, told without a traceback
         if "--debug" in arguments:
-            raise
-        print(
-            f"ftk: {type(error).__name__}: {error}\nThis is a fault of ftk; --debug shows where.",
-            file=sys.stderr,
-        )
+            _show_where()
+        else:
+            told = redact(f"ftk: {type(error).__name__}: {error}")
+            print(f"{told}\nThis is a fault of ftk; --debug shows where.", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _show_where() -> None:
+    print(redact(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def _print_anything(*, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from ftk.config import RunConfig
 from ftk.errors import EXIT_DONE, ModelError
 from ftk.resume import prepare
 from ftk.runner import Runner
+from ftk.secrets import redact_logs
 from ftk.training.trainer import Trainer
 
 from .displays import SilentDisplay, exit_code, suitable
@@ -26,7 +27,8 @@ from .terminal import Screen, Terminal
 
 
 def quiet_libraries(*, debug: bool) -> None:
-    """Keep the libraries' progress bars and remarks off the terminal; what matters comes as events."""
+    """Keep the libraries' progress bars and remarks off the terminal, and secrets out of those that --debug shows."""
+    redact_logs()
     if debug:
         return
     for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
