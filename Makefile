@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 
-.PHONY: help install check format lint types imports test test-all bench
+.PHONY: help install check format lint types imports test test-all soak bench
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,9 @@ test:  ## unit tests with coverage
 
 test-all:  ## all tests, also those that take minutes
 	$(BIN)pytest
+
+soak:  ## kill a real run 200 times, resume it each time, and compare with one that nothing happened to
+	FTK_SOAK_KILLS=200 $(PYTHON) -m pytest -n 0 --timeout 3600 tests/faults/test_kill.py -k killed
 
 bench:  ## tokens a second and memory next to the peers: ARGS='--trl PYTHON --llamafactory PYTHON'
 	$(PYTHON) benchmarks/training.py $(ARGS)
