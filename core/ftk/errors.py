@@ -56,6 +56,10 @@ class TrainingError(FtkError):
     """Training cannot go on."""
 
 
+class ExportError(FtkError):
+    """What was trained cannot be exported, combined or served."""
+
+
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
     """The known word closest to `word`, or None where nothing comes near.
 

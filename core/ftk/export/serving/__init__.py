@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server for what a run trained."""
