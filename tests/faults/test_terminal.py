@@ -37,7 +37,7 @@ class Place:
         data = folder / "rows.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in tiny.ROWS))
         held_out = folder / "held-out.jsonl"
-        others = [{"prompt": f"What is number {number}?", "response": "One of many."} for number in range(1500)]
+        others = [{"prompt": f"What is number {number}?", "response": "One of many."} for number in range(600)]
         held_out.write_text("".join(json.dumps(row) + "\n" for row in others))
         self.environment = {
             "FTK_RUNS": str(self.runs), "FTK_CACHE": str(folder / "cache"), "FTK_CONFIG": str(folder / "config"),
