@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from textual.app import App
+from textual import events, work
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
 
+from ftk.errors import EXIT_DONE, EXIT_RESUMABLE
+
+from .preferences import Preferences, counterpart, suited
 from .screens.base import ORDER, StepScreen
-from .session import Session
-from .wizard import Wizard
+from .widgets.step_bar import StepBar
+
+if TYPE_CHECKING:
+    from ftk.events import Event
+    from ftk.hardware import Hardware
+
+    from .session import Session
+    from .wizard import Wizard
 
 TAKE_EVERY_S = 0.25
 """Seconds between two looks for news of the run: charts change a few times a second at most."""
+_MORE_S = 0.03
+"""Seconds until the next look where there is more to take than one look takes."""
+SMALLEST = (80, 24)
+"""Columns and lines that everything fits in."""
+
+Leave = Literal["", "background", "stop"]
+
+
+def _screen(name: str) -> Callable[[], Screen[None]]:
+    """Make a screen when it is first shown: none is imported before."""
+
+    def make() -> Screen[None]:
+        try:
+            module = import_module(f".screens.{name}", __package__)
+        except ModuleNotFoundError as error:
+            if error.name != f"{__package__}.screens.{name}":
+                raise
+            from .screens.placeholder import placeholder
+
+            return placeholder(name)
+        made: Screen[None] = getattr(module, f"{name.title()}Screen")()
+        return made
+
+    return make
+
+
+def _detect() -> Hardware:
+    from ftk import hardware
+
+    return hardware.detect()
 
 
 class FtkApp(App[int]):
@@ -21,43 +66,264 @@ class FtkApp(App[int]):
     Args:
         wizard: The settings to begin with; what was kept from the last time by default.
         session: The run to show; none by default.
+        detect: Says what machine this is; called in a thread.
+        begin: The screen to begin with.
 
     """
 
     TITLE = "ftk"
+    CSS_PATH = ["app.tcss", "screens/dialogs.tcss"]  # noqa: RUF012 - Textual has it so
+    DEFAULT_MODE = "home"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {name: _screen(name) for name in ORDER}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(str(number), f"go('{name}')", name.title(), id=f"go.{name}", show=False)
-        for number, name in enumerate(ORDER)
+        *(
+            Binding(str(number), f"go('{name}')", f"Go to {name.title()}", id=f"go.{name}", show=False)
+            for number, name in enumerate(ORDER)
+        ),
+        Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit", id="app.quit_now", show=False, priority=True),
+        Binding("ctrl+c", "quit", "Quit", id="app.interrupt", show=False, system=True),
+        Binding("f2", "command", "Show as command", id="app.command", show=False),
+        Binding("f3", "save_preset", "Save as preset", id="app.save_preset", show=False),
+        Binding("f4", "toggle_light", "Light or dark", id="app.toggle_light", show=False),
     ]
 
-    def __init__(self, wizard: Wizard | None = None, session: Session | None = None) -> None:
+    class Known(Message):
+        """What machine this is became known."""
+
+        def __init__(self, hardware: Hardware) -> None:
+            super().__init__()
+            self.hardware = hardware
+
+    def __init__(
+        self,
+        wizard: Wizard | None = None,
+        session: Session | None = None,
+        *,
+        detect: Callable[[], Hardware] = _detect,
+        begin: str = "home",
+    ) -> None:
         super().__init__()
-        self.wizard = wizard or Wizard.restored()
-        self.session = session or Session()
-        self.wizard.watch(self._settings_changed)
+        self._wizard, self._session = wizard, session
+        self._detect, self._begin = detect, begin
+        self._preferences = Preferences.restored()
+        self.hardware: Hardware | None = None
+        """This machine; None until it is known."""
+        self.left: Leave = ""
+        """What shall become of the run now that the app has been left."""
+        self.fault: BaseException | None = None
+        """What ended the app, if that was a fault of its own."""
+        self.theme = suited(self._preferences.theme, dict(self.available_themes), self.console.color_system)
+        if wizard:
+            wizard.watch(self._settings_changed)
+
+    @property
+    def wizard(self) -> Wizard:
+        """The settings that are being put together."""
+        if self._wizard is None:
+            from .wizard import Wizard
+
+            self._wizard = Wizard.restored()
+            self._wizard.watch(self._settings_changed)
+        return self._wizard
+
+    @property
+    def session(self) -> Session:
+        """The run that goes on or is looked at."""
+        if self._session is None:
+            from .session import Session
+
+            self._session = Session()
+        return self._session
+
+    @property
+    def shown(self) -> StepScreen | None:
+        """The screen that is shown, also below a dialog, once its widgets are there."""
+        bottom = self.screen_stack[0] if self.screen_stack else None
+        return bottom if isinstance(bottom, StepScreen) and bottom.entered else None
+
+    # How it begins
 
     def on_mount(self) -> None:
-        """Begin to look for news."""
+        """Begin to look for news, and at the machine, once the first screen is on the terminal."""
         self.set_interval(TAKE_EVERY_S, self._take)
-        self.go("home")
+        self.call_after_refresh(self._look_around)
+        if self._begin != "home":
+            self.go(self._begin)
+
+    @work(thread=True, exit_on_error=False, group="look-around")
+    def _look_around(self) -> None:
+        """See what machine this is; imports what the next screens need (no torch), so that they come at once."""
+        found = self._detect()
+        self.post_message(self.Known(found))
+        for name in (".wizard", ".session", ".follower"):
+            import_module(name, __package__)
+
+    def on_ftk_app_known(self, message: Known) -> None:
+        """Show what machine this is."""
+        self.hardware = message.hardware
+        self._show_status()
+        if self.shown:
+            self.shown.on_hardware()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Say so where the terminal is too small, and go on when it no longer is."""
+        from .screens.small import SmallScreen
+
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
+        notice = self.screen if self.screen_stack and isinstance(self.screen, SmallScreen) else None
+        if small and not notice:
+            self.call_later(self.push_screen, SmallScreen())
+        elif notice and not small:
+            notice.dismiss(None)
+
+    # From screen to screen
 
     def go(self, name: str) -> None:
         """Show a screen; each is made when it is first shown, and keeps its state."""
         if self.current_mode != name:
             self.switch_mode(name)
-        self.wizard.step = name if name != "home" else self.wizard.step
-        if isinstance(self.screen, StepScreen):
-            self.screen.on_entered()
+        if name != "home" and self._wizard is not None:
+            self._wizard.step = name
+        self._store()
+        self.call_after_refresh(self._show_status)
 
     def action_go(self, name: str) -> None:
         """Show a screen."""
         self.go(name)
 
+    def action_help(self) -> None:
+        """Explain the screen, its keys and the terms."""
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.shown, self.screen.active_bindings))
+
+    @work(thread=True, exit_on_error=False, group="store")
+    def _store(self) -> None:
+        if self._wizard is not None:
+            self._wizard.store()
+
+    # What the run tells
+
     def _take(self) -> None:
-        events = self.session.take()
-        if events and isinstance(self.screen, StepScreen):
-            self.screen.on_events(events)
+        if self._session is None:
+            return
+        events = self._session.take()
+        if events and self.shown:
+            self.shown.on_events(events)
+        for event in events:
+            self._ended(event)
+        self._show_status()
+        if self._session.behind:
+            self.set_timer(_MORE_S, self._take)
+
+    def _ended(self, event: Event) -> None:
+        """Say that a run ended, where the screen that is shown does not; leave, if that was waited for."""
+        if event.kind not in ("finished", "stopped", "failed"):
+            return
+        if self.left == "stop":
+            self.leave(EXIT_RESUMABLE if event.kind == "stopped" else EXIT_DONE)
+        elif self._session and self._session.own and self.current_mode != "train":
+            self.notify(f"The run {event.kind}." if event.kind != "failed" else "The run failed: see Train.")
+
+    def _show_status(self) -> None:
+        for bar in self.screen.query(StepBar):
+            bar.show(self._status())
+
+    def _status(self) -> str:
+        from .status import of_session
+
+        if self._session is not None and (text := of_session(self._session)):
+            return text
+        return self.hardware.summary if self.hardware else "looking at this machine"
 
     def _settings_changed(self, changed: frozenset[str]) -> None:
-        if isinstance(self.screen, StepScreen):
-            self.screen.on_settings(changed)
+        if self.shown:
+            self.shown.on_settings(changed)
+
+    # How it ends
+
+    async def action_quit(self) -> None:
+        """Leave; while a run of this process goes on, ask what shall become of it."""
+        from .screens.leaving import Leaving
+
+        if self._session is None or not self._session.busy:
+            self.leave(EXIT_DONE)
+        elif not isinstance(self.screen, Leaving):
+            self.push_screen(Leaving(self._session), self._quit)
+
+    def _quit(self, answer: str | None) -> None:
+        if answer == "b":
+            self.left = "background"
+            self.leave(EXIT_DONE)
+        elif answer == "s" and self._session is not None:
+            self.left = "stop"
+            self._session.stop()
+            self.notify("The run saves and stops, then ftk leaves.", timeout=10)
+
+    def leave(self, code: int) -> None:
+        """End the app with an exit code; everything is kept for the next start."""
+        if self._wizard is not None:
+            self._wizard.store()
+        self.exit(code)
+
+    def _handle_exception(self, error: Exception) -> None:
+        self.fault = self.fault or error
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        """End after a fault; what happened is told when the terminal is as it was, in words and not as a traceback."""
+        self._close_messages_no_wait()
+
+    # The wizard's settings, shown and kept; themes; the palette
+
+    def action_command(self) -> None:
+        """Show the command line that does what the wizard holds."""
+        from .screens.command import CommandScreen
+
+        self.push_screen(CommandScreen(self.wizard.command()), self._after_command)
+
+    def _after_command(self, answer: str | None) -> None:
+        if answer == "p":
+            self.action_save_preset()
+
+    def action_save_preset(self) -> None:
+        """Ask for a name, and save the settings under it."""
+        from .screens.command import preset_name
+
+        self.push_screen(preset_name(), self._save_preset)
+
+    def _save_preset(self, path: str | None) -> None:
+        if path:
+            self._write_preset(path)
+
+    @work(thread=True, exit_on_error=False, group="preset")
+    def _write_preset(self, path: str) -> None:
+        from .screens.command import save_preset
+
+        said, well = save_preset(self.wizard, path)
+        self.call_later(
+            partial(self.notify, said, severity="information" if well else "error", markup=False, timeout=10)
+        )
+
+    def action_toggle_light(self) -> None:
+        """A light theme for a dark one, and the other way round."""
+        other = counterpart(self.theme, dark=self.current_theme.dark)
+        self.theme = other if other in self.available_themes else counterpart("", dark=self.current_theme.dark)
+
+    def watch_theme(self, theme: str) -> None:
+        """Keep a theme that was chosen."""
+        if self.is_running and theme != self._preferences.theme:
+            self._preferences.theme = theme
+            self._store_preferences()
+
+    @work(thread=True, exit_on_error=False, group="store")
+    def _store_preferences(self) -> None:
+        self._preferences.store()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Everything that can be done now: the keys that work on the screen below, and what has none."""
+        from .palette import commands
+
+        yield from commands(self, screen)

@@ -7,9 +7,10 @@ takes them a few times a second. A terminal that stalls, or a screen that is gon
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from threading import Lock
 
-from ftk.events import Event, Phase, Step
+from ftk.events import Event, Leaving, Phase, Step, Warned
 
 _MOST = 200_000
 """Events that are kept for an app that does not come for them; the journal has them all."""
@@ -21,9 +22,17 @@ class Bridge:
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=_MOST)
         self._lock = Lock()
+        self._leaving: Warned | None = None
 
     def __call__(self, event: Event) -> None:
-        """Put an event down; called in the thread that trains."""
+        """Put an event down; called in the thread that trains.
+
+        Raises:
+            Leaving: nobody comes for events any more.
+
+        """
+        if self._leaving:
+            raise Leaving(self._leaving)
         with self._lock:
             last = self._events[-1] if self._events else None
             if isinstance(event, Phase) and isinstance(last, Phase) and event.name == last.name:
@@ -31,14 +40,33 @@ class Bridge:
             else:
                 self._events.append(event)
 
-    def take(self) -> list[Event]:
-        """Everything that was put down since the last call."""
+    def take(self, most: int | None = None) -> list[Event]:
+        """What was put down since the last call, in order.
+
+        Args:
+            most: Leave what is beyond so many for the next call; everything is taken by default.
+
+        """
         with self._lock:
-            taken = list(self._events)
-            self._events.clear()
+            if most is None or len(self._events) <= most:
+                taken = list(self._events)
+                self._events.clear()
+            else:
+                taken = [self._events.popleft() for _ in range(most)]
         return taken
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._events)
 
-def latest_step(events: list[Event]) -> Step | None:
+    def leave(self, why: Warned) -> None:
+        """Take nothing more; the run tells why in its journal, and goes on."""
+        self._leaving = why
+        with self._lock:
+            self._events.clear()
+
+
+def latest_step(events: Sequence[Event]) -> Step | None:
     """The last step among some events."""
     return next((event for event in reversed(events) if isinstance(event, Step)), None)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Footer
 
-from ftk.events import Event
+from ..widgets.step_bar import StepBar
 
 if TYPE_CHECKING:
+    from ftk.events import Event
+
     from ..app import FtkApp
     from ..session import Session
     from ..wizard import Wizard
@@ -21,16 +25,28 @@ ORDER = ("home", "model", "dataset", "train", "compare")
 class StepScreen(Screen[None]):
     """A screen of the wizard.
 
-    A subclass sets `step` (its name in `ORDER`), composes its widgets between a header and a footer, and may override
-    the four hooks below. Nothing that takes longer than a few milliseconds may happen in a handler: it goes into a
-    thread worker (`exit_on_error=False`) that posts its result back.
+    A subclass sets `step` (its name in `ORDER`) and `ABOUT`, yields its widgets in `compose_body` (the bar with the
+    steps above them and the footer below come from here), and may override the hooks that follow. Nothing that takes
+    longer than a few milliseconds may happen in a handler: it goes into a thread worker (`exit_on_error=False`) that
+    posts its result back.
+
+    The screen has the class ``-wide`` from 100 columns on and ``-huge`` from 140, ``-tall`` from 36 lines on.
     """
 
     step: ClassVar[str] = ""
+    ABOUT: ClassVar[str] = ""
+    """What is done here, in a few sentences without markup: the beginning of the help that `?` shows."""
     AUTO_FOCUS = "*"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]  # noqa: RUF012 - Textual has it so
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", id="step.back"),
+        Binding("enter", "next", "Next", id="step.next"),
+        Binding("down,right", "app.focus_next", "Next field", id="step.focus_next", show=False),
+        Binding("up,left", "app.focus_previous", "Field before", id="step.focus_previous", show=False),
     ]
+    entered: bool = False
+    """Whether the screen was shown before, so that its widgets are there."""
 
     @property
     def ftk(self) -> FtkApp:
@@ -50,11 +66,29 @@ class StepScreen(Screen[None]):
         """The run that goes on or is looked at."""
         return self.ftk.session
 
+    def compose(self) -> ComposeResult:
+        """The bar with the steps, what the screen itself shows, and the keys that work now."""
+        yield StepBar()
+        yield from self.compose_body()
+        yield Footer(compact=True)
+
+    def compose_body(self) -> ComposeResult:
+        """What the screen shows; its widgets."""
+        yield from ()
+
+    def on_screen_resume(self) -> None:
+        """The screen is shown, or a dialog above it was closed."""
+        self.entered = True
+        self.on_entered()
+
     def on_entered(self) -> None:
-        """The screen is shown (again)."""
+        """The screen is shown (again), or a dialog above it was closed; its widgets are there."""
 
     def on_settings(self, changed: frozenset[str]) -> None:
-        """Settings of the wizard changed, here or elsewhere."""
+        """Settings of the wizard changed, here or elsewhere; called on the screen that is shown."""
+
+    def on_hardware(self) -> None:
+        """What machine this is became known (`ftk.hardware`); called on the screen that is shown."""
 
     def on_events(self, events: Sequence[Event]) -> None:
         """The session's run told something; called a few times a second at most, on the screen that is shown."""
@@ -62,6 +96,14 @@ class StepScreen(Screen[None]):
     def why_not_next(self) -> str:
         """What is missing before the next screen makes sense, in words; empty if nothing is."""
         return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether an action can be had now (False: no, and its key is not shown); subclasses ask `super()` too."""
+        if action == "back":
+            return self.step != ORDER[0]
+        if action == "next":
+            return self.step != ORDER[-1]
+        return True
 
     def action_back(self) -> None:
         """To the screen before this one; nothing is lost."""

@@ -1,0 +1,65 @@
+"""What a person chose for the app itself and not for a run: the theme. Kept from one start to the next."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "app.json"
+
+
+@dataclass
+class Preferences:
+    """The choices; an empty one is left to the app."""
+
+    theme: str = ""
+
+    @classmethod
+    def restored(cls) -> Preferences:
+        """What was kept; nothing where that cannot be used."""
+        try:
+            values = json.loads(_path().read_text(encoding="utf-8"))
+            theme = values["theme"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+        return cls(theme=theme if isinstance(theme, str) else "")
+
+    def store(self) -> None:
+        """Keep them; a disk that is full or read-only is no reason to complain."""
+        from ftk import files
+
+        try:
+            files.write_atomic(_path(), json.dumps(asdict(self), indent=1))
+        except OSError:
+            return
+
+
+def _path() -> Path:
+    from ftk import files
+
+    return files.config_dir() / FILE
+
+
+def suited(kept: str, known: dict[str, object], colours: str | None) -> str:
+    """The theme to begin with.
+
+    Args:
+        kept: What was chosen the last time, or nothing.
+        known: The themes there are, by name.
+        colours: What the terminal has: ``standard`` (16), ``256``, ``truecolor``; None for no colours.
+
+    """
+    if kept in known:
+        return kept
+    few = colours == "standard" and "NO_COLOR" not in os.environ
+    return "ansi-dark" if few else "textual-dark"
+
+
+def counterpart(theme: str, *, dark: bool) -> str:
+    """The light theme for a dark one, and the other way round; of the same kind where there is one."""
+    for ending, other in (("-dark", "-light"), ("-light", "-dark")):
+        if theme.endswith(ending):
+            return theme.removesuffix(ending) + other
+    return "textual-light" if dark else "textual-dark"
