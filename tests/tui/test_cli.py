@@ -54,7 +54,7 @@ def test_help_lists_every_setting_and_command(capsys: pytest.CaptureFixture[str]
         (["--preset", "smollm2", "extra"], ["Unknown argument 'extra'"]),
         (["presets", "show"], ["Which preset?", "gpt2"]),
         (["presets", "lisst"], ["'lisst' is not one of list, show", "Did you mean 'list'?"]),
-        (["resume"], ["RUN"]),
+        (["resume"], ["No run in", "`ftk runs`"]),
         (["resume", "../../etc"], ["There is no run"]),
         (["--preset", "./none.yaml"], ["./none.yaml"]),
         (["--max", "3"], ["Unknown argument '--max'"]),
@@ -64,7 +64,7 @@ def test_wrong_usage_is_answered_with_what_to_do(
     capsys: pytest.CaptureFixture[str], arguments: list[str], told: list[str]
 ) -> None:
     code, out, err = run(capsys, *arguments)
-    assert code == (1 if "etc" in str(arguments) else 2)
+    assert code == (1 if arguments in (["resume"], ["resume", "../../etc"]) else 2)
     assert out == ""
     assert err.startswith("ftk: ")
     assert "Traceback" not in err

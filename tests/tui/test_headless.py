@@ -115,9 +115,9 @@ def test_a_signal_saves_and_stops_and_resume_goes_on(arguments: list[str], numbe
     assert seen[-1]["event"] == "stopped"
     assert seen[-1]["step"] >= 3
     assert Path(seen[-1]["checkpoint"]).is_dir()
-    config = home / "ftk_runs" / "one" / "config.yaml"
-    config.write_text(config.read_text().replace("max_steps: 100000", f"max_steps: {seen[-1]['step'] + 2}"))
-    assert main(["resume", "one"]) == 0
+    fewer = ["--max-steps", str(seen[-1]["step"] + 2)]
+    assert main(["resume", "one", *fewer]) == 2  # another setting than the run was started with
+    assert main(["resume", "one", *fewer, "--override"]) == 0
 
 
 def test_a_terminal_gets_progress_in_place_and_a_clean_end(arguments: list[str]) -> None:

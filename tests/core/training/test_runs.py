@@ -250,7 +250,7 @@ def test_a_full_disk_at_a_checkpoint_is_a_warning(model_folder: Folders, monkeyp
     def full(*args: Any, **kwargs: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "write", full)
     run = Run(model_folder(), max_steps=4)
     assert isinstance(run.events[-1], Finished)
     assert "No space left" in run.of("warning")[0].message
@@ -260,11 +260,11 @@ def test_an_unexpected_error_ends_the_run_as_failed_with_words(
     model_folder: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any) -> Any:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+        raise RuntimeError("the kernel fell over")
 
     monkeypatch.setattr(FastPass, "summed_loss", broken)
     events: list[Event] = []
-    with pytest.raises(FtkError, match="batch-size"):
+    with pytest.raises(FtkError, match="the kernel fell over"):
         QuickTrainer(str(model_folder()), tiny.ROWS, **DEFAULTS).train([events.append])
     assert isinstance(events[-1], Failed)
 
