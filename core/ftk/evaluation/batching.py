@@ -24,8 +24,9 @@ from .sampling import Draws, Sampling, choose, penalise
 _AHEAD = 64
 """Columns that are allocated ahead at least."""
 
-Reason = Literal["", "end", "length", "stopped"]
-"""Why an answer ended: the model said so, it became too long, somebody stopped it; empty while it goes on."""
+Reason = Literal["", "end", "length", "stopped", "no room"]
+"""Why an answer ended: the model said so, it became too long, somebody stopped it, or its prompt is longer than the
+model can read; empty while it goes on."""
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ from .batching import Decoder, Reason, Row
 from .sampling import Sampling as Sampling
 from .text_stream import TextStream
 
-BATCH = 16
+BATCH = 32
 """Rows that are answered at once by default."""
 
 
@@ -97,6 +97,7 @@ def generate(
 
     """
     work = Generation(model, tokenizer, prompts, sampling, batch_size=batch_size, on_text=on_text)
+    work.refuse_long()
     return [answer.text for answer in work.run(stop)]
 
 
@@ -104,6 +105,7 @@ class Generation:
     """Answers that are being written, a token of every row of the batch at each step.
 
     Two of them may take turns on one model, between which an adapter is switched; `evaluating` must hold meanwhile.
+    A prompt that is longer than the model can read gets an empty answer; `refuse_long` makes it an error.
 
     Args:
         model: See `generate`; so are the others.
@@ -114,9 +116,6 @@ class Generation:
         on_text: Told of every part of an answer.
         first: The number of the first prompt where these are a part of more: it decides what is drawn.
         endless: Go on to the longest answer, whatever the model says: for measuring.
-
-    Raises:
-        DataError: a prompt is longer than the model can read.
 
     """
 
@@ -141,21 +140,31 @@ class Generation:
         room = context_of(model)
         self._rows = [self._row(number, text, room) for number, text in enumerate(texts)]
         self._streams = {row.number: TextStream(tokenizer) for row in self._rows} if on_text else {}
-        self._waiting = sorted(self._rows, key=lambda row: -len(row.prompt))  # the longest first: if it fits, all do
+        waiting = [row for row in self._rows if not row.reason]
+        self._waiting = sorted(waiting, key=lambda row: -len(row.prompt))  # the longest first: if it fits, all do
         self._decoder = self._new_decoder()
         self._size = 1 if self._decoder.alone else max(1, batch_size)
 
     def _row(self, number: int, tokens: list[int], room: int | None) -> Row:
         limit = self._sampling.max_tokens
         if room is not None:
-            if len(tokens) >= room:
+            limit = min(limit, room - len(tokens))
+        return Row(self._first + number, tokens, limit, reason="" if limit > 0 else "no room")
+
+    def refuse_long(self) -> None:
+        """Raise where a prompt leaves no room for an answer.
+
+        Raises:
+            DataError: it is longer than the model can read.
+
+        """
+        for row in self._rows:
+            if row.reason == "no room":
                 raise DataError(
-                    f"A prompt is {len(tokens)} tokens long, and the model reads {room} with its answer: "
-                    f"{shorten(self._tokenizer.decode(tokens[-60:], skip_special_tokens=True))}",
+                    f"A prompt is {len(row.prompt)} tokens long, and the model reads {context_of(self._model)} with "
+                    f"its answer: {shorten(self._tokenizer.decode(row.prompt[-60:], skip_special_tokens=True))}",
                     hint="Shorten it, or leave it out.",
                 )
-            limit = min(limit, room - len(tokens))
-        return Row(self._first + number, tokens, limit)
 
     def _new_decoder(self) -> Decoder:
         return Decoder(self._model, self._tokenizer.pad_token_id, self._ends, self._sampling)
