@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
@@ -13,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from ftk.errors import EXIT_DONE, EXIT_RESUMABLE
+from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE
 
 from .preferences import Preferences, counterpart, suited
 from .screens.base import ORDER, StepScreen
@@ -22,7 +25,9 @@ from .widgets.step_bar import StepBar
 if TYPE_CHECKING:
     from ftk.events import Event
     from ftk.hardware import Hardware
+    from ftk.runner import Runner
 
+    from .own_terminal import OwnTerminal
     from .session import Session
     from .wizard import Wizard
 
@@ -34,6 +39,11 @@ SMALLEST = (80, 24)
 """Columns and lines that everything fits in."""
 
 Leave = Literal["", "background", "stop"]
+_ENDED = {
+    "finished": "The run is finished: 4 compares what it learnt.",
+    "stopped": "The run was stopped and saved; Home continues it.",
+    "failed": "The run failed: 3 shows why.",
+}
 
 
 def _screen(name: str) -> Callable[[], Screen[None]]:
@@ -68,6 +78,7 @@ class FtkApp(App[int]):
         session: The run to show; none by default.
         detect: Says what machine this is; called in a thread.
         begin: The screen to begin with.
+        terminal: The terminal, with the file that the output of others goes to; what Textual finds by default.
 
     """
 
@@ -103,18 +114,23 @@ class FtkApp(App[int]):
         *,
         detect: Callable[[], Hardware] = _detect,
         begin: str = "home",
+        terminal: OwnTerminal | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=terminal.driver() if terminal else None)
+        self._terminal = terminal
+        self._loop_of_ours: asyncio.AbstractEventLoop | None = None
+        self._early: list[Callable[[], object]] = []
         self._wizard, self._session = wizard, session
         self._detect, self._begin = detect, begin
-        self._preferences = Preferences.restored()
+        self.preferences = Preferences.restored()
+        """What was chosen for the app itself."""
         self.hardware: Hardware | None = None
         """This machine; None until it is known."""
         self.left: Leave = ""
         """What shall become of the run now that the app has been left."""
         self.fault: BaseException | None = None
         """What ended the app, if that was a fault of its own."""
-        self.theme = suited(self._preferences.theme, dict(self.available_themes), self.console.color_system)
+        self.theme = suited(self.preferences.theme, dict(self.available_themes), self.console.color_system)
         if wizard:
             wizard.watch(self._settings_changed)
 
@@ -143,10 +159,23 @@ class FtkApp(App[int]):
         bottom = self.screen_stack[0] if self.screen_stack else None
         return bottom if isinstance(bottom, StepScreen) and bottom.entered else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run of this process goes on."""
+        return self._session is not None and self._session.busy
+
+    @property
+    def runner(self) -> Runner | None:
+        """The thread that carries out a run of this process."""
+        return self._session.runner if self._session is not None and self._session.busy else None
+
     # How it begins
 
     def on_mount(self) -> None:
         """Begin to look for news, and at the machine, once the first screen is on the terminal."""
+        self._loop_of_ours = asyncio.get_running_loop()
+        for callback in self._early:
+            self.call_later(callback)
         self.set_interval(TAKE_EVERY_S, self._take)
         self.call_after_refresh(self._look_around)
         if self._begin != "home":
@@ -210,22 +239,24 @@ class FtkApp(App[int]):
         if self._session is None:
             return
         events = self._session.take()
+        for event in events:
+            self._told(event)
         if events and self.shown:
             self.shown.on_events(events)
-        for event in events:
-            self._ended(event)
+        if self.left == "stop" and not self.busy:
+            self.leave({"stopped": EXIT_RESUMABLE, "finished": EXIT_DONE}.get(self._session.state, EXIT_FAILED))
         self._show_status()
         if self._session.behind:
             self.set_timer(_MORE_S, self._take)
 
-    def _ended(self, event: Event) -> None:
-        """Say that a run ended, where the screen that is shown does not; leave, if that was waited for."""
-        if event.kind not in ("finished", "stopped", "failed"):
+    def _told(self, event: Event) -> None:
+        """Send what libraries print to the folder of a run that began; say how one ended where Train does not."""
+        if self._session is None or not self._session.own:
             return
-        if self.left == "stop":
-            self.leave(EXIT_RESUMABLE if event.kind == "stopped" else EXIT_DONE)
-        elif self._session and self._session.own and self.current_mode != "train":
-            self.notify(f"The run {event.kind}." if event.kind != "failed" else "The run failed: see Train.")
+        if event.kind == "started" and self._terminal and self._session.run:
+            self._terminal.log_to(self._session.run.output_file)
+        elif event.kind in _ENDED and self.current_mode != "train" and not self.left:
+            self.notify(_ENDED[event.kind], severity="error" if event.kind == "failed" else "information")
 
     def _show_status(self) -> None:
         for bar in self.screen.query(StepBar):
@@ -246,6 +277,10 @@ class FtkApp(App[int]):
 
     async def action_quit(self) -> None:
         """Leave; while a run of this process goes on, ask what shall become of it."""
+        self.ask_to_quit()
+
+    def ask_to_quit(self) -> None:
+        """The same, from wherever it is asked for."""
         from .screens.leaving import Leaving
 
         if self._session is None or not self._session.busy:
@@ -257,16 +292,51 @@ class FtkApp(App[int]):
         if answer == "b":
             self.left = "background"
             self.leave(EXIT_DONE)
-        elif answer == "s" and self._session is not None:
+        elif answer == "s":
             self.left = "stop"
-            self._session.stop()
+            self.stop_run("stopped in the app")
             self.notify("The run saves and stops, then ftk leaves.", timeout=10)
 
     def leave(self, code: int) -> None:
         """End the app with an exit code; everything is kept for the next start."""
+        self.keep()
+        self.exit(code)
+
+    def keep(self) -> None:
+        """Keep the settings for the next start."""
         if self._wizard is not None:
             self._wizard.store()
-        self.exit(code)
+
+    def stop_run(self, why: str) -> None:
+        """Have a run of this process save and stop; may be called by a handler of signals."""
+        if self._session is not None and self._session.busy:
+            self._session.stop(why=why)
+
+    def from_outside(self, callback: Callable[[], object]) -> None:
+        """Have something done in the app, from another thread or from a handler of signals."""
+        if self._loop_of_ours is None:
+            self._early.append(callback)
+        else:
+            self._loop_of_ours.call_soon_threadsafe(self.call_later, callback)
+
+    def terminated(self) -> None:
+        """Leave the terminal after SIGTERM; a run saves, which is waited for without the app."""
+        self.leave(128 + signal.SIGTERM)
+
+    def on_terminal_gone(self) -> None:
+        """Leave, because nobody sees the app any more; called in another thread."""
+        self.from_outside(partial(self.leave, 128 + signal.SIGHUP))
+
+    def note(self, text: str) -> None:
+        """Keep what a library said with the run; may be called from any thread."""
+        if self._session is not None:
+            self._session.note(text)
+
+    def _print(self, text: str, stderr: bool = False) -> None:
+        """Take what is printed while the app has the terminal: it goes where all output of others goes."""
+        stream = sys.__stderr__ if stderr else sys.__stdout__
+        if self._terminal and stream is not None:
+            stream.write(text)
 
     def _handle_exception(self, error: Exception) -> None:
         self.fault = self.fault or error
@@ -314,13 +384,13 @@ class FtkApp(App[int]):
 
     def watch_theme(self, theme: str) -> None:
         """Keep a theme that was chosen."""
-        if self.is_running and theme != self._preferences.theme:
-            self._preferences.theme = theme
-            self._store_preferences()
+        if self.is_running and theme != self.preferences.theme:
+            self.preferences.theme = theme
+            self._storepreferences()
 
     @work(thread=True, exit_on_error=False, group="store")
-    def _store_preferences(self) -> None:
-        self._preferences.store()
+    def _storepreferences(self) -> None:
+        self.preferences.store()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that can be done now: the keys that work on the screen below, and what has none."""

@@ -6,11 +6,12 @@ takes them a few times a second. A terminal that stalls, or a screen that is gon
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from threading import Lock
 
-from ftk.events import Event, Leaving, Phase, Step, Warned
+from ftk.events import Event, Leaving, Listener, Phase, Step
 
 _MOST = 200_000
 """Events that are kept for an app that does not come for them; the journal has them all."""
@@ -22,18 +23,14 @@ class Bridge:
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=_MOST)
         self._lock = Lock()
-        self._leaving: Warned | None = None
+        self._heir: Listener | None = None
 
     def __call__(self, event: Event) -> None:
-        """Put an event down; called in the thread that trains.
-
-        Raises:
-            Leaving: nobody comes for events any more.
-
-        """
-        if self._leaving:
-            raise Leaving(self._leaving)
+        """Put an event down; called in the thread that trains."""
         with self._lock:
+            if self._heir:
+                self._heir(event)
+                return
             last = self._events[-1] if self._events else None
             if isinstance(event, Phase) and isinstance(last, Phase) and event.name == last.name:
                 self._events[-1] = event  # of a phase's progress only the last is of interest
@@ -60,11 +57,14 @@ class Bridge:
         """How many events wait to be taken."""
         return len(self._events)
 
-    def leave(self, why: Warned) -> None:
-        """Take nothing more; the run tells why in its journal, and goes on."""
-        self._leaving = why
+    def hand_over(self, heir: Listener) -> None:
+        """Keep nothing more: what waits, and all that comes, goes to another listener, in order."""
         with self._lock:
+            with contextlib.suppress(Leaving):  # it says so again, and is heard then, at the next event
+                for event in self._events:
+                    heir(event)
             self._events.clear()
+            self._heir = heir
 
 
 def latest_step(events: Sequence[Event]) -> Step | None:

@@ -11,15 +11,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ftk import __version__, recipes
-from ftk.config import RunConfig, build
+from ftk import __version__
 from ftk.errors import EXIT_DONE, EXIT_FAILED, FtkError, UsageError, did_you_mean
 from ftk.secrets import redact
 
-from .options import add_settings, settings_from
-from .parsing import Formatter, Parser, add_output
 from .text import shown
+
+if TYPE_CHECKING:
+    from ftk.config import RunConfig
 
 _COMMANDS = {  # each is a module with a main(arguments), imported when it is called
     "data": ("data_command", "look at a data set, check, convert and split it: `ftk data inspect FILE`"),
@@ -45,10 +46,14 @@ Fine-tune a language model on your own examples.
 def _parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in _COMMANDS.items())
     parser = Parser(
+  ftk                                          on a terminal: the app, with all of this and the runs
         prog="ftk",
         usage="ftk --preset NAME [options]\n       ftk COMMAND [--help]",
         description=f"{_DESCRIPTION}\ncommands:\n{commands}",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped but resumable.",
+    from .options import add_settings
+    from .parsing import Formatter, Parser, add_output
+
         formatter_class=Formatter,
         allow_abbrev=False,
     )
@@ -61,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_output(parser)
     add_settings(parser)
     return parser
+    parser.add_argument("--tui", action="store_true", help="Open the app with these settings; nothing trains yet.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,10 +158,9 @@ def _command(name: str, arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = _parser()
     if not arguments:
-        raise UsageError("Nothing to do yet: say what to train.", hint="Try `ftk --preset smollm2`, or `ftk --help`.")
-    options = parser.parse_args(arguments)
+        return _app()
+    options = _parser().parse_args(arguments)
     settings = _settings(options)
     if options.save_preset:
         path = recipes.save(settings, Path(options.save_preset).expanduser())
@@ -163,7 +168,11 @@ def _run(arguments: list[str]) -> int:
         return EXIT_DONE
     from . import headless
 
+    if options.tui:
+        return _app(settings, options.preset)
     headless.quiet_libraries(debug=options.debug)
+        from ftk import recipes
+
     if options.dry_run:
         return headless.dry_run(settings, as_json=options.json)
     if options.detach:
@@ -181,5 +190,22 @@ def _settings(options: argparse.Namespace) -> RunConfig:
         recipe = recipes.load(options.preset).config
         if recipe.data.startswith("sample:") and given.get("data", recipe.data) != recipe.data:
             given = {"compare": "auto", **given}  # the recipe's prompts ask what the sample answers
+def _app(settings: RunConfig | None = None, preset: str | None = None) -> int:
+    """Open the app; nothing else is imported before, so that its first screen comes at once."""
+    from . import launch
+
+    if reason := launch.obstacle():
+        if settings is None:
+            hint = f"Try `ftk --preset smollm2`, or `ftk --help`. The app does not open here: {reason}."
+            raise UsageError("Nothing to do yet: say what to train.", hint=hint)
+        raise UsageError(f"The app does not open here: {reason}.", hint="Leave --tui out to train without it.")
+    return launch.open_app(settings, preset)
+
+
         return recipe.merged(given)
+    from ftk import recipes
+    from ftk.config import build
+
+    from .options import settings_from
+
     return build(given)

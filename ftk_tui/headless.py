@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,28 +14,14 @@ from ftk.config import RunConfig
 from ftk.errors import EXIT_DONE, ModelError
 from ftk.resume import prepare
 from ftk.runner import Runner
-from ftk.secrets import redact_logs
 from ftk.training.trainer import Trainer
 
 from .displays import SilentDisplay, exit_code, suitable
 from .meter import meter, reading
 from .profile import Profile
+from .quiet import quiet_libraries as quiet_libraries
 from .signals import Signals
 from .terminal import Screen, Terminal
-
-
-def quiet_libraries(*, debug: bool) -> None:
-    """Keep the libraries' progress bars and remarks off the terminal, and secrets out of those that --debug shows."""
-    redact_logs()
-    if debug:
-        return
-    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.filterwarnings("ignore")
-    for name in ("bitsandbytes", "transformers", "accelerate", "peft", "huggingface_hub", "torch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def dry_run(settings: RunConfig, *, as_json: bool) -> int:

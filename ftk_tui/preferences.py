@@ -1,4 +1,4 @@
-"""What a person chose for the app itself and not for a run: the theme. Kept from one start to the next."""
+"""What a person chose for the app itself and not for a run: theme and mouse. Kept from one start to the next."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ class Preferences:
     """The choices; an empty one is left to the app."""
 
     theme: str = ""
+    mouse: bool = True
+    """Whether the app takes the mouse; without, the terminal selects text as always."""
 
     @classmethod
     def restored(cls) -> Preferences:
         """What was kept; nothing where that cannot be used."""
         try:
             values = json.loads(_path().read_text(encoding="utf-8"))
-            theme = values["theme"]
-        except (OSError, ValueError, KeyError, TypeError):
+            theme, mouse = values["theme"], values.get("mouse", True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
-        return cls(theme=theme if isinstance(theme, str) else "")
+        return cls(theme=theme if isinstance(theme, str) else "", mouse=mouse is not False)
 
     def store(self) -> None:
         """Keep them; a disk that is full or read-only is no reason to complain."""

@@ -5,12 +5,13 @@ Belongs to the app and not to a screen: whatever screen is shown, or none, the r
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ftk.errors import FtkError
-from ftk.events import ENDINGS, Event, Listener, Paused, Phase, Proceeded, Started, Telemetry, Warned
+from ftk.events import ENDINGS, Event, Leaving, Listener, Paused, Phase, Proceeded, Started, Telemetry, Warned
 
 from .bridge import Bridge
 from .samples import Samples
@@ -224,11 +225,12 @@ class Session:
 
     def note(self, text: str) -> None:
         """Keep what a library said, as a warning with the code `LIBRARY`; may be called from any thread."""
-        self._bridge(Warned(code=LIBRARY, message=text))
+        with contextlib.suppress(Leaving):
+            self._bridge(Warned(code=LIBRARY, message=text))
 
-    def leave(self, why: Warned) -> None:
-        """Show nothing more: the run goes on without a screen, and `why` stands in its journal."""
-        self._bridge.leave(why)
+    def hand_over(self, listener: Listener) -> None:
+        """Show nothing more: the run goes on, and tells another listener what happens."""
+        self._bridge.hand_over(listener)
         if self._follower:
             self._follower.stop()
         self._end_sampling()

@@ -23,7 +23,7 @@ GRACE_S = 20.0
 """Seconds after SIGTERM until the process leaves a run that does not end: the shortest notices are 30 s."""
 SAVING_S = 100.0
 """The same while a checkpoint is being written: what it holds would be lost, and many notices are 120 s."""
-_SAME_S = 0.5
+SAME_S = 0.5
 """A launcher passes on what the whole group of processes has heard: two signals this near to each other are one."""
 
 
@@ -53,6 +53,10 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def hear(self, number: int) -> None:
+        """Do what a signal of that number does, because it came before this block."""
+        self._handle(number, None)
+
     def wait(self) -> None:
         """Wait until the run has ended, or leave the process if it does not after SIGTERM."""
         while not self._runner.join(0.5):  # a wait without limit would not hear signals on every platform
@@ -72,7 +76,7 @@ class Signals:
             name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             self._screen.note(f"{name}: saving and stopping. Once more leaves at once.")
             self._runner.stop(name)
-        elif now - self._heard > _SAME_S:
+        elif now - self._heard > SAME_S:
             self._leave(EXIT_FAILED)
 
     def _saving(self) -> bool:

@@ -43,6 +43,7 @@ def let_go(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         if descriptor == 0:
             other, _ = os.pipe()  # the end to write to stays open for as long as the process lives
+            os.set_blocking(other, False)  # who was told to read just before must not wait for ever
         else:
             other = os.open(os.devnull, os.O_WRONLY)
         os.dup2(other, descriptor)
@@ -86,7 +87,7 @@ class Terminal:
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper) or _number(stream) != descriptor:
             return  # somebody else, such as a test, has put his own there
-        line = _Line(descriptor, self._lost)
+        line = Line(descriptor, self._lost)
         watched = io.TextIOWrapper(
             io.BufferedWriter(line),
             encoding=stream.encoding,
@@ -117,7 +118,7 @@ class Terminal:
             self.gone = "The terminal went away" if hung_up else "Nobody reads the output any more"
 
 
-class _Line(io.FileIO):
+class Line(io.FileIO):
     """A standard stream for writing that takes everything, also when nobody is left to read it."""
 
     def __init__(self, descriptor: int, lost: Callable[[int], None]) -> None:

@@ -1,0 +1,198 @@
+"""The terminal while the app has it: what others print goes to a file, and its end is noticed.
+
+The app alone writes to the terminal, through a descriptor of its own; 1 and 2, which libraries and the programs that
+they start write to, are a file meanwhile. A hang-up wakes a thread that points all descriptors of the terminal away
+from it before it tells the app, because a closed terminal is always ready to be read: whoever waits for keys there
+spins (measured: a whole core).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import signal
+import sys
+import tempfile
+import termios
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ftk import files
+
+from .terminal import Line, let_go
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
+_LARGEST = 2_000_000  # bytes of the file for output, from which on it begins anew
+_TOLD_S = 1.0  # seconds after which a hang-up that a failing read foretells has been noticed by the thread as well
+LEFT = "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[?1004l"
+"""What leaves a terminal as it was: no mouse, no pasting mode, lines wrap, the normal screen, the cursor, no focus."""
+
+
+class OwnTerminal:
+    """Takes the terminal for the app while the block runs, and leaves it as it was.
+
+    Args:
+        on_gone: Called once, in a thread of its own, when the terminal is no more; may be set later.
+
+    """
+
+    def __init__(self, on_gone: Callable[[], None] | None = None) -> None:
+        self._on_gone = on_gone
+        self._gone = threading.Event()
+        self._lock = threading.Lock()
+        self._before: list[int] = []
+        self.log = Path(os.devnull)
+        """Where the output of others goes now."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the terminal is no more."""
+        return self._gone.is_set()
+
+    @property
+    def on_gone(self) -> Callable[[], None] | None:
+        """What is called when the terminal is no more; at once, if it is set when that has happened."""
+        return self._on_gone
+
+    @on_gone.setter
+    def on_gone(self, called: Callable[[], None] | None) -> None:
+        with self._lock:
+            self._on_gone = called
+            late = self.gone
+        if late and called:
+            called()
+
+    def __enter__(self) -> Self:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        self.descriptor = os.dup(2)
+        self.modes: list[Any] | None = None
+        with contextlib.suppress(termios.error):
+            self.modes = termios.tcgetattr(self.descriptor)
+        self._before = [os.dup(1), os.dup(2)]
+        self.file = io.TextIOWrapper(
+            io.BufferedWriter(Line(self.descriptor, lambda descriptor: None)),  # the thread below tells, nobody else
+            encoding=getattr(sys.__stderr__, "encoding", None) or "utf-8",
+            errors="replace",  # by one character, unlike an escape: what follows stays in its column
+        )
+        self.log_to(_log_file())
+        self._handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one notices: two got into each other's way
+        self._awake, self._wake = os.pipe()
+        self._watch = threading.Thread(target=self._look, name="ftk-hang-up", daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.write(self._wake, b".")
+        self._watch.join()
+        for descriptor in (self._awake, self._wake):
+            os.close(descriptor)
+        for stream in (sys.__stdout__, sys.__stderr__):  # what others printed belongs into their file
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()  # type: ignore[union-attr]
+        for descriptor, copy in enumerate(self._before, 1):
+            if not self.gone:
+                os.dup2(copy, descriptor)
+            os.close(copy)
+        if not self.gone:  # else nothing but the end of the run may end what goes on without a terminal
+            signal.signal(signal.SIGHUP, self._handler)
+        with contextlib.suppress(OSError):
+            self.file.close()
+            os.close(self.descriptor)
+
+    def log_to(self, path: Path) -> None:
+        """Send the output of others to another file, from now on; if that cannot be written, all stays as it is."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            log = os.open(path, flags, 0o600)
+        except OSError:
+            return
+        for stream in (sys.__stdout__, sys.__stderr__):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()  # type: ignore[union-attr]
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        self.log = path
+
+    def give_up(self) -> None:
+        """Leave the terminal as it was without the app's help, as far as that needs no waiting: the process ends."""
+        if self.gone:
+            return
+        with contextlib.suppress(termios.error):
+            if self.modes:
+                termios.tcsetattr(self.descriptor, termios.TCSANOW, self.modes)
+        with contextlib.suppress(OSError):
+            os.set_blocking(self.descriptor, False)
+            os.write(self.descriptor, LEFT.encode())
+
+    def _look(self) -> None:
+        """Wait for the hang-up, or for the end of the block."""
+        poll = select.poll()
+        poll.register(self.descriptor, 0)  # errors and hang-ups are always told
+        poll.register(self._awake, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self.descriptor:
+                    self._hang_up()
+                return
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            self._gone.set()
+            called = self._on_gone
+        let_go([0, self.descriptor])
+        if called:
+            called()
+
+    def driver(self) -> type[Driver]:
+        """The driver for the app: it writes to our descriptor, and outlives the terminal."""
+        from textual.drivers.linux_driver import LinuxDriver
+
+        terminal = self
+
+        class OwnDriver(LinuxDriver):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self._file = terminal.file
+
+            def _get_terminal_size(self) -> tuple[int, int]:
+                try:
+                    width, height = os.get_terminal_size(terminal.descriptor)
+                except OSError:
+                    return 80, 24
+                return width or 80, height or 24
+
+            def run_input_thread(self) -> None:
+                try:
+                    super().run_input_thread()
+                except OSError:
+                    if not terminal._gone.wait(_TOLD_S):
+                        raise
+
+        return OwnDriver
+
+
+def _log_file() -> Path:
+    """The file for output of others while no run goes on; begins anew when it has become large."""
+    for folder in (files.cache_dir() / "logs", Path(tempfile.gettempdir())):
+        path = folder / "app.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.stat().st_size > _LARGEST:
+                path.unlink()
+            with path.open("a"):
+                return path
+        except OSError:
+            continue
+    return Path(os.devnull)
