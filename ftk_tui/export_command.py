@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="FOLDER", help="The folder to make [exports/RUN-TARGET].")
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="Take this checkpoint, not the result.")
     parser.add_argument("--force", action="store_true", help="Replace an earlier export of that name.")
-    parser.add_argument("--type", metavar="TYPE", help="GGUF: f32, f16, bf16, q8_0; by llama.cpp: q4_k_m, ... [f16]")
+    parser.add_argument(
+        "--type", type=str.lower, metavar="TYPE", help="GGUF: f32, f16, bf16, q8_0; by llama.cpp: q4_k_m, ... [f16]"
+    )
     parser.add_argument("--llama-cpp", metavar="FOLDER", help="Where llama.cpp was built, for its types.")
     parser.add_argument(
         "--base", choices=("dequantised", "original"), metavar="dequantised|original",
@@ -113,7 +115,7 @@ def _export(trained: Trained, options: argparse.Namespace, tell: Tell) -> Export
     if options.to == "merged":
         precision = options.precision or "auto"
         return merged.export(trained, folder, base=base, precision=precision, force=options.force, progress=tell)
-    how = exporting.Options((options.type or "f16").lower(), options.to == "ollama", base, options.llama_cpp)
+    how = exporting.Options(options.type or "f16", options.to == "ollama", base, options.llama_cpp)
     return exporting.export(trained, folder, how, force=options.force, progress=tell)
 
 

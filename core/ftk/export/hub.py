@@ -168,6 +168,7 @@ def _sent(folder: Path, wanted: Push, progress: Progress) -> str:
 def _explained(wanted: Push, error: Exception) -> ExportError:
     reason, hint = hub_api.explain(error, wanted.repo, "--to adapter or --to merged, and upload the folder later")
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 403:
-        reason, hint = "the token may not write there (HTTP 403)", "Use a token with write access: `hf auth login`."
+    if status in (403, 404):
+        reason = f"the token may not write there, or there is no {wanted.repo.partition('/')[0]!r} (HTTP {status})"
+        hint = "Use a token with write access to that name: `hf auth login`."
     return ExportError(f"Pushing to {wanted.repo} failed: {reason}.", hint=hint)

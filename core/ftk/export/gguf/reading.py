@@ -6,8 +6,10 @@ the gguf package and put into the model's places.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +57,28 @@ def _transformers(path: Path, config: Any, dtype: torch.dtype) -> Any:
     logging.disable_progress_bar()
     tqdm.set_lock(threading.RLock())  # tqdm's own spans processes, and cannot be made inside a Textual app
     _check_sizes(load_gguf_checkpoint(str(path), return_tensors=False)["config"], config)
-    return AutoModelForCausalLM.from_pretrained(
-        str(path.parent),
-        gguf_file=path.name,
-        config=_as_llama(config) if config.model_type == "mistral" else config,
-        dtype=dtype,
-        quantization_config=GgufConfig(dequantize=True),
-        **_LOCAL,
-    )
+    with _no_bar():
+        return AutoModelForCausalLM.from_pretrained(
+            str(path.parent),
+            gguf_file=path.name,
+            config=_as_llama(config) if config.model_type == "mistral" else config,
+            dtype=dtype,
+            quantization_config=GgufConfig(dequantize=True),
+            **_LOCAL,
+        )
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keep the bar off the terminal that transformers' reader draws whatever it is told."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = reader.tqdm
+    reader.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def _as_llama(config: Any) -> Any:

@@ -329,7 +329,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.app.key is None:
             return
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.app.key.encode()):
+        sent = given.strip().encode("latin-1")  # the bytes that came
+        if kind.lower() != "bearer" or not hmac.compare_digest(sent, self.app.key.encode()):
             raise ApiError(401, "The API key is missing or wrong.", "invalid_api_key")
 
     def _whole(self, jobs: list[Job], asked: Asked, reply: Reply) -> None:
