@@ -11,11 +11,13 @@ import pytest
 
 from ftk.data import templates
 from ftk.errors import ExportError, UsageError
-from ftk.export import loading, probe
+from ftk.export import loading, probe, source
 from ftk.export.gguf import exporting, llama_cpp, metadata, reading, vocabulary, writing
 from ftk.export.gguf.exporting import Options
 from ftk.export.source import Trained
 from tests import tiny, tokenizers_for_tests
+
+from . import runs_for_tests
 
 needs_llama_cpp = pytest.mark.skipif(not llama_cpp.installed(), reason="llama-cpp-python is not installed")
 
@@ -42,6 +44,14 @@ def test_the_file_holds_base_plus_adapter(architecture: str, run: Callable[..., 
     assert fields(path)["general.architecture"] == metadata.ARCHITECTURES[architecture]
     assert fields(path)["tokenizer.chat_template"] == tiny.CHATML
     assert "the same tokens" in made.checks[1]
+
+
+def test_a_wholly_trained_model_and_a_checkpoint_can_be_written(run: Callable[..., Trained], tmp_path: Path) -> None:
+    trained = run(method="full")
+    runs_for_tests.checkpoint(trained.run, 4)
+    made = exporting.export(source.find("tuned", 4), tmp_path / "out", Options("bf16"))
+    assert made.path.joinpath("tuned-step4-bf16.gguf").is_file()
+    assert "next to the trained one" in made.checks[0]
 
 
 @needs_llama_cpp

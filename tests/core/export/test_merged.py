@@ -37,6 +37,18 @@ def test_the_merged_model_is_base_plus_adapter(
     assert not hasattr(again.model, "peft_config")
 
 
+@pytest.mark.parametrize(
+    "settings", [{"lora_dora": True}, {"lora_rslora": True}, {"lora_dora": True, "quantization": "nf4"}]
+)
+def test_every_kind_of_adapter_is_merged(run: Callable[..., Trained], tmp_path: Path, settings: dict[str, Any]) -> None:
+    trained = run(**settings)
+    made = merged.export(trained, tmp_path / "out")
+    tuned, again = loading.load(trained), read(made.path)
+    rows = probe.probes(again.tokenizer)
+    apart = probe.difference(probe.logits(tuned.model, rows), probe.logits(again.model, rows))
+    assert apart.relative < 1e-4
+
+
 def test_the_folder_holds_all_that_is_needed_and_nothing_private(run: Callable[..., Trained], tmp_path: Path) -> None:
     made = merged.export(run(), tmp_path / "out")
     assert {name for name, _ in made.files} == {

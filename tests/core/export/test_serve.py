@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -271,6 +274,16 @@ def test_requests_that_are_none(serve: Callable[..., Server]) -> None:
     assert client.chat()[0] == 200
 
 
+def test_a_web_page_cannot_use_a_server_of_this_machine(serve: Callable[..., Server]) -> None:
+    client = Client(serve())
+    for host in ("evil.example", "evil.example:8000", "", "[::2]", "127.0.0.1.evil.example", "[bad"):
+        assert client.ask("GET", "/v1/models", headers={"Host": host})[0] == 403, host
+    for host in ("localhost:1", "127.0.0.1", "[::1]:9"):
+        assert client.ask("GET", "/v1/models", headers={"Host": host})[0] == 200
+    with_key = {"Host": "models.example", "Authorization": "Bearer secret"}
+    assert Client(serve(key="secret")).ask("GET", "/v1/models", headers=with_key)[0] == 200
+
+
 def test_the_models_and_the_health_are_told(serve: Callable[..., Server]) -> None:
     client = Client(serve())
     assert [model["id"] for model in client.ask("GET", "/v1/models")[1]["data"]] == ["tuned", "base"]
@@ -449,6 +462,18 @@ def test_the_official_client_works(serve: Callable[..., Server], loaded: LoadedM
         client.chat.completions.create(model="tuned", messages=[{"role": "user", "content": "x" * 3000}])
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0).models.list()
+
+
+@pytest.mark.parametrize(("name", "package"), [("openai_client", "openai"), ("langchain_client", "langchain_openai")])
+def test_the_examples_run(serve: Callable[..., Server], name: str, package: str) -> None:
+    path = Path(__file__).resolve().parents[3] / "examples" / f"{name}.py"
+    compile(path.read_text(), str(path), "exec")
+    if not find_spec(package):
+        pytest.skip(f"{package} is not installed")
+    environment = {**os.environ, "FTK_URL": f"{serve().url}/v1", "FTK_RUN": "tuned"}
+    done = subprocess.run([sys.executable, str(path), "Hello?"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
 
 
 @pytest.mark.skipif(not find_spec("langchain_openai"), reason="langchain-openai is not installed")

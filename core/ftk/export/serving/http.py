@@ -7,7 +7,9 @@ trusted; for the open internet `deploy` prints what vLLM needs.
 
 from __future__ import annotations
 
+import copy
 import hmac
+import ipaddress
 import json
 import select
 import socket
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...errors import DataError, ExportError
 from ...evaluation.generate import Prompt, context_of, token_rows
@@ -83,9 +86,11 @@ class Server:
     ) -> None:
         self.names, self.limits, self.since = list(names), limits or Limits(), int(time.time())
         self.engine = Engine(model, tokenizer, batch=batch)
-        self.tokenizer, self.context = tokenizer, context_of(model)
+        self.tokenizer = copy.deepcopy(tokenizer)  # the worker decodes with the other one at the same time
+        self.context = context_of(model)
         self.vocabulary = model.get_input_embeddings().weight.shape[0]
         self.key = key
+        self.local = key is None and _is_loopback(host)
         self.tokenizing = threading.Lock()
         self._taken, self._lock, self._closing = 0, threading.Lock(), threading.Event()
         handler = type("Handler", (_Handler,), {"app": self, "timeout": self.limits.idle_s})
@@ -211,6 +216,13 @@ class Server:
         return min(wanted, self.context - length)
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _moved(sampling: Sampling, number: int) -> Sampling:
     """The sampling of the nth answer to one prompt, so that the answers differ."""
     from dataclasses import replace
@@ -265,6 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _guarded(self, action: Any) -> None:
         self._begun = False
         try:
+            self._check_host()
             action()
         except ApiError as error:
             self._refuse(error)
@@ -272,6 +285,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         except Exception as error:  # noqa: BLE001 - one request must not take the connection's thread down
             self._refuse(ApiError(500, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+
+    def _check_host(self) -> None:
+        """Refuse what a web page may send that let its own name lead to this machine (DNS rebinding)."""
+        try:
+            name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        except ValueError:
+            name = ""
+        if self.app.local and not _is_loopback(name):
+            self.close_connection = True
+            raise ApiError(403, "This server is for this machine only: ask it as 127.0.0.1 or localhost.")
 
     def _get(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...data.rows import Message
 
-_STOPS, _ANSWERS = 16, 16
+_STOPS, _ANSWERS, _PROMPTS = 16, 16, 128
 _NOT_SERVED = {
     "tools": "function calls",
     "functions": "function calls",
@@ -197,6 +197,8 @@ def _message(number: int, turn: Any) -> Message:
 
 def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     many = value if isinstance(value, list) and value and not _are_tokens(value) else [value]
+    if len(many) > _PROMPTS:
+        raise ApiError(400, f"prompt must hold at most {_PROMPTS} prompts.", param="prompt")
     found: list[str | tuple[int, ...]] = []
     for prompt in many:
         if isinstance(prompt, str) and prompt:
