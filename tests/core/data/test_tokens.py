@@ -107,7 +107,7 @@ def _vocabulary() -> Any:
         {"source": [*tiny.ROWS, tiny.ROWS[0]]},
         {"source": [{**row, "response": row["response"] + " "} for row in tiny.ROWS]},
     ],
-    ids=str,
+    ids=["template", "vocabulary", "length", "turns", "long", "system", "order", "rows", "text"],
 )
 def test_something_else_is_made_anew(options: dict[str, Any], counted: list[int]) -> None:
     made()
