@@ -73,7 +73,10 @@ def _one_line(error: Exception) -> str:
 
 
 def progress_bar(progress: Callable[[float, float | None], None]) -> type[Any]:
-    """A tqdm class for the Hub's client that reports bytes to `progress` and prints nothing."""
+    """A tqdm class for the Hub's client that reports bytes to `progress` and prints nothing.
+
+    Several files are fetched at once, each in a thread; `progress` is called by one of them at a time.
+    """
     from tqdm.auto import tqdm
 
     class Reporter(tqdm):  # type: ignore[misc]
@@ -84,10 +87,12 @@ def progress_bar(progress: Callable[[float, float | None], None]) -> type[Any]:
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
             if self.unit == "B":
-                progress(float(self.n), float(self.total) if self.total else None)
+                with lock:
+                    progress(float(self.n), float(self.total) if self.total else None)
             return bool(shown)
 
-    Reporter.set_lock(threading.RLock())  # tqdm's own spans processes, and cannot be made inside a Textual app
+    lock = threading.RLock()
+    Reporter.set_lock(lock)  # tqdm's own spans processes, and cannot be made inside a Textual app
     return Reporter
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,22 @@ def test_progress_is_reported_in_bytes(
     assert told[-1][3] == size
     assert len({done for _, _, done, _ in told}) > len(repository.files)
     assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_told_by_one_thread_at_a_time(
+    hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 10)
+    busy, threads = threading.Lock(), set()
+
+    def told(*report: object) -> None:
+        assert busy.acquire(blocking=False)
+        threads.add(threading.get_ident())
+        time.sleep(0.0005)
+        busy.release()
+
+    sources.fetch(sources.locate(NAME), told)
+    assert len(threads) > 1
 
 
 def test_only_what_a_model_needs_is_downloaded(hub: HubServer, repository: Repository) -> None:
