@@ -27,6 +27,7 @@ _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _THIS_PROCESS = secrets.token_hex(4)  # numbers of processes are used again: in containers by nearly every start
 _THIS_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _STAGING = re.compile(r"\..+\.staging-(\d+-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})(?:\.tmp)?")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _GIVEN_UP_S = 86_400.0
 """Seconds after which what another host was writing, and does not touch any more, counts as left behind."""
 
@@ -129,9 +130,10 @@ def _staged(target: Path, mode: int) -> Iterator[Path]:
         sync_file(staging)
         staging.replace(target)
         sync_dir(target.parent)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # what went wrong first is what has to be told
             staging.unlink(missing_ok=True)
+        _raise_as_os_error(error, target)
         raise
 
 
@@ -157,6 +159,7 @@ def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: `target` exists, at the beginning or at the end of the block.
+        OSError: the disk is full or broken; also where a library in the block said so in an error of its own.
 
     """
     _refuse(target)
@@ -173,9 +176,17 @@ def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
         _refuse(target)  # an empty folder would be replaced unnoticed
         staging.rename(target)
         sync_dir(target.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        _raise_as_os_error(error, target)
         raise
+
+
+def _raise_as_os_error(error: BaseException, target: Path) -> None:
+    """Raise an error of the system that a library wrapped: safetensors and tokenizers, written in Rust, do."""
+    if isinstance(error, Exception) and not isinstance(error, OSError) and (match := _OS_ERROR.search(str(error))):
+        number = int(match[1])
+        raise OSError(number, os.strerror(number), str(target)) from error
 
 
 def _refuse(target: Path) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch  # here, and not in every child
+from safetensors import SafetensorError
 
 Mode = Literal["once", "on", "kill"]
 MODES: tuple[Mode, ...] = ("once", "on", "kill")
@@ -96,7 +97,11 @@ class Faults:
             path.write_bytes(b"\x08\0\0\0\0\0\0\0half")
 
         def serialize_file(tensors: Any, path: Any, metadata: Any = None) -> Any:
-            self.hit("serialize_file", lambda: half(Path(path)))
+            try:
+                self.hit("serialize_file", lambda: half(Path(path)))
+            except OSError as error:
+                text = f"Error while serializing: I/O error: {error.strerror} (os error {error.errno})"
+                raise SafetensorError(text) from None
             return real(tensors, path, metadata)
 
         return serialize_file

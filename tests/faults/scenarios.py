@@ -264,7 +264,9 @@ SCENARIOS = {
     "a torn journal": Scenario(_torn_journal, _go_on, _journal_check),
     "a checkpoint that is there already": Scenario(_saved(1), lambda f: _save(f, 1), _checkpoint_check(1, 1)),
     "the first result": Scenario(lambda folder: None, _write_result, _result_check, ("kill",)),
-    "the first checkpoint": Scenario(lambda folder: None, lambda f: _save(f, 1), _checkpoint_check(1, None)),
+    "the first checkpoint": Scenario(
+        lambda folder: None, lambda f: _save(f, 1), _checkpoint_check(1, None), ("on", "kill")
+    ),
     "a checkpoint in the place of a damaged one": Scenario(
         _saved(1, 2, damaged=2), lambda f: _save(f, 2), _checkpoint_check(2, 1), ("kill",)
     ),

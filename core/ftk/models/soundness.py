@@ -170,8 +170,8 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, int | float]]:
 def check_loaded(model: Any, told: Mapping[str, Any], where: Path) -> None:
     """See that every weight of a model came out of its files, and is a finite number.
 
-    The look at the numbers reads every weight once: 0.03 s for 135 million on two cores, less on a GPU. Of weights
-    that are packed into 4 or 8 bits only the scales can be looked at.
+    The look at the numbers reads every weight once: some tenths of a second for 135 million on a CPU, less on a GPU.
+    Of weights that are packed into 4 or 8 bits only the scales can be looked at.
 
     Args:
         model: What was loaded.
