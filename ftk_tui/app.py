@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import events, work
-from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
 from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE
 
-from .preferences import Preferences, counterpart, suited
+from .common import Common
 from .screens.base import ORDER, StepScreen
 from .widgets.step_bar import StepBar
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from ftk.runner import Runner
 
     from .own_terminal import OwnTerminal
+    from .screens.small import SmallScreen
     from .session import Session
     from .wizard import Wizard
 
@@ -70,7 +70,7 @@ def _detect() -> Hardware:
     return hardware.detect()
 
 
-class FtkApp(App[int]):
+class FtkApp(Common):
     """The wizard over the engine.
 
     Args:
@@ -116,21 +116,18 @@ class FtkApp(App[int]):
         begin: str = "home",
         terminal: OwnTerminal | None = None,
     ) -> None:
-        super().__init__(driver_class=terminal.driver() if terminal else None)
-        self._terminal = terminal
+        super().__init__(terminal)
         self._loop_of_ours: asyncio.AbstractEventLoop | None = None
         self._early: list[Callable[[], object]] = []
         self._wizard, self._session = wizard, session
         self._detect, self._begin = detect, begin
-        self.preferences = Preferences.restored()
-        """What was chosen for the app itself."""
+        self._notice: SmallScreen | None = None
         self.hardware: Hardware | None = None
         """This machine; None until it is known."""
         self.left: Leave = ""
         """What shall become of the run now that the app has been left."""
         self.fault: BaseException | None = None
         """What ended the app, if that was a fault of its own."""
-        self.theme = suited(self.preferences.theme, dict(self.available_themes), self.console.color_system)
         if wizard:
             wizard.watch(self._settings_changed)
 
@@ -201,11 +198,14 @@ class FtkApp(App[int]):
         from .screens.small import SmallScreen
 
         small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
-        notice = self.screen if self.screen_stack and isinstance(self.screen, SmallScreen) else None
-        if small and not notice:
-            self.call_later(self.push_screen, SmallScreen())
-        elif notice and not small:
-            notice.dismiss(None)
+        if small and self._notice is None:
+            self._notice = SmallScreen(event.size)
+            self.call_later(self.push_screen, self._notice, self._large)
+        elif not small and self._notice is not None and self._notice.is_current:
+            self._notice.dismiss(None)
+
+    def _large(self, answer: None) -> None:
+        self._notice = None
 
     # From screen to screen
 
@@ -345,55 +345,3 @@ class FtkApp(App[int]):
     def _fatal_error(self) -> None:
         """End after a fault; what happened is told when the terminal is as it was, in words and not as a traceback."""
         self._close_messages_no_wait()
-
-    # The wizard's settings, shown and kept; themes; the palette
-
-    def action_command(self) -> None:
-        """Show the command line that does what the wizard holds."""
-        from .screens.command import CommandScreen
-
-        self.push_screen(CommandScreen(self.wizard.command()), self._after_command)
-
-    def _after_command(self, answer: str | None) -> None:
-        if answer == "p":
-            self.action_save_preset()
-
-    def action_save_preset(self) -> None:
-        """Ask for a name, and save the settings under it."""
-        from .screens.command import preset_name
-
-        self.push_screen(preset_name(), self._save_preset)
-
-    def _save_preset(self, path: str | None) -> None:
-        if path:
-            self._write_preset(path)
-
-    @work(thread=True, exit_on_error=False, group="preset")
-    def _write_preset(self, path: str) -> None:
-        from .screens.command import save_preset
-
-        said, well = save_preset(self.wizard, path)
-        self.call_later(
-            partial(self.notify, said, severity="information" if well else "error", markup=False, timeout=10)
-        )
-
-    def action_toggle_light(self) -> None:
-        """A light theme for a dark one, and the other way round."""
-        other = counterpart(self.theme, dark=self.current_theme.dark)
-        self.theme = other if other in self.available_themes else counterpart("", dark=self.current_theme.dark)
-
-    def watch_theme(self, theme: str) -> None:
-        """Keep a theme that was chosen."""
-        if self.is_running and theme != self.preferences.theme:
-            self.preferences.theme = theme
-            self._storepreferences()
-
-    @work(thread=True, exit_on_error=False, group="store")
-    def _storepreferences(self) -> None:
-        self.preferences.store()
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Everything that can be done now: the keys that work on the screen below, and what has none."""
-        from .palette import commands
-
-        yield from commands(self, screen)

@@ -37,6 +37,11 @@ class Bridge:
             else:
                 self._events.append(event)
 
+    def begin_with(self, events: Sequence[Event]) -> None:
+        """Put down what was told before there was a listener."""
+        with self._lock:
+            self._events.extend(events)
+
     def take(self, most: int | None = None) -> list[Event]:
         """What was put down since the last call, in order.
 

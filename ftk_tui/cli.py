@@ -29,6 +29,14 @@ _COMMANDS = {  # each is a module with a main(arguments), imported when it is ca
     "resume": ("resume_command", "go on with a stopped or interrupted run: `ftk resume [RUN]`"),
     "runs": ("runs_command", "the runs here: list, show, rename, delete: `ftk runs`"),
     "attach": ("attach_command", "follow a run that goes on elsewhere, pause or stop it: `ftk attach [RUN]`"),
+    "compare": ("compare_command", "base and tuned model, or several runs, side by side: `ftk compare RUN`"),
+    "evaluate": ("evaluate_command", "loss, scores, overfitting and forgetting, with intervals: `ftk evaluate RUN`"),
+    "report": ("report_command", "one page about a run, HTML or Markdown: `ftk report RUN`"),
+    "chat": ("chat_command", "talk to a tuned model, and to its base: `ftk chat RUN`"),
+    "bench": ("bench_command", "how fast a run's model answers: base, adapter, merged: `ftk bench RUN`"),
+    "export": ("export_command", "ship a run: adapter, merged model, GGUF, Ollama, Hub: `ftk export RUN --to gguf`"),
+    "merge": ("merge_command", "combine the adapters of runs into one: `ftk merge RUN_A RUN_B`"),
+    "serve": ("serve_command", "an OpenAI-compatible server for a run: `ftk serve RUN`"),
     "doctor": ("doctor_command", "what this machine, its login and its terminal will do to a run"),
 }
 
@@ -40,33 +48,33 @@ Fine-tune a language model on your own examples.
   ftk --model qwen3-0.6b --data my.csv --max-steps 200
   ftk data inspect my.jsonl --model smollm2    what is in a file, and what is wrong with it
   ftk --preset mistral-7b --dry-run            show the plan and the reason for every choice
+  ftk                                          on a terminal: the app, with all of this and the runs
 """
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .options import add_settings
+    from .parsing import Formatter, Parser, add_output
+
     commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in _COMMANDS.items())
     parser = Parser(
-  ftk                                          on a terminal: the app, with all of this and the runs
         prog="ftk",
         usage="ftk --preset NAME [options]\n       ftk COMMAND [--help]",
         description=f"{_DESCRIPTION}\ncommands:\n{commands}",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped but resumable.",
-    from .options import add_settings
-    from .parsing import Formatter, Parser, add_output
-
         formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ftk {__version__}")
     parser.add_argument("--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file.")
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and its reasons; train nothing.")
+    parser.add_argument("--tui", action="store_true", help="Open the app with these settings; nothing trains yet.")
     parser.add_argument("--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing.")
     parser.add_argument("--detach", action="store_true", help="Train in a process of its own: `ftk attach` follows it.")
     parser.add_argument("--profile", action="store_true", help="Say at the end where the time went.")
     add_output(parser)
     add_settings(parser)
     return parser
-    parser.add_argument("--tui", action="store_true", help="Open the app with these settings; nothing trains yet.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,17 +170,17 @@ def _run(arguments: list[str]) -> int:
         return _app()
     options = _parser().parse_args(arguments)
     settings = _settings(options)
+    if options.tui:
+        return _app(settings, options.preset)
     if options.save_preset:
+        from ftk import recipes
+
         path = recipes.save(settings, Path(options.save_preset).expanduser())
         print(f"Saved. Use it with: ftk --preset {path}")
         return EXIT_DONE
     from . import headless
 
-    if options.tui:
-        return _app(settings, options.preset)
     headless.quiet_libraries(debug=options.debug)
-        from ftk import recipes
-
     if options.dry_run:
         return headless.dry_run(settings, as_json=options.json)
     if options.detach:
@@ -184,12 +192,6 @@ def _run(arguments: list[str]) -> int:
     return headless.train(settings, as_json=options.json, profile=options.profile)
 
 
-def _settings(options: argparse.Namespace) -> RunConfig:
-    given = settings_from(options)
-    if options.preset:
-        recipe = recipes.load(options.preset).config
-        if recipe.data.startswith("sample:") and given.get("data", recipe.data) != recipe.data:
-            given = {"compare": "auto", **given}  # the recipe's prompts ask what the sample answers
 def _app(settings: RunConfig | None = None, preset: str | None = None) -> int:
     """Open the app; nothing else is imported before, so that its first screen comes at once."""
     from . import launch
@@ -202,10 +204,16 @@ def _app(settings: RunConfig | None = None, preset: str | None = None) -> int:
     return launch.open_app(settings, preset)
 
 
-        return recipe.merged(given)
+def _settings(options: argparse.Namespace) -> RunConfig:
     from ftk import recipes
     from ftk.config import build
 
     from .options import settings_from
 
+    given = settings_from(options)
+    if options.preset:
+        recipe = recipes.load(options.preset).config
+        if recipe.data.startswith("sample:") and given.get("data", recipe.data) != recipe.data:
+            given = {"compare": "auto", **given}  # the recipe's prompts ask what the sample answers
+        return recipe.merged(given)
     return build(given)

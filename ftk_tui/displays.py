@@ -31,22 +31,8 @@ from ftk.events import (
 from ftk.hardware import gib
 
 from . import report
+from .event_words import PHASES, told
 from .text import clock, shown, sparkline
-
-_PHASES = {
-    "import": "Loading the libraries",
-    "download": "Downloading",
-    "convert": "Converting",
-    "load": "Loading the model",
-    "quantise": "Loading and quantising the model",
-    "prepare": "Preparing the data",
-    "check": "Checking the data",
-    "adapter": "Putting the adapter on",
-    "compile": "Compiling the layers",
-    "train": "Training",
-    "save": "Saving",
-    "compare": "Asking base and tuned model",
-}
 
 
 class Display:
@@ -118,13 +104,13 @@ class PlainDisplay(_Told):
         if isinstance(event, Phase):
             if event.name != self._phase:
                 self._phase = event.name
-                self._say(": ".join(filter(None, (_PHASES.get(event.name, event.name), event.detail))))
+                self._say(": ".join(filter(None, (PHASES.get(event.name, event.name), event.detail))))
         elif isinstance(event, Step):
             portion = 50 * event.step // event.total_steps
             if portion != self._last or event.step == event.total_steps:
                 self._last = portion
                 self._say(f"step {event.step}/{event.total_steps}  {_figures(event)}")
-        elif text := _line(event):
+        elif text := told(event):
             self._say(text)
 
     def note(self, text: str) -> None:
@@ -174,7 +160,7 @@ class RichDisplay(_Told):
             if isinstance(event, Started) and self._step:
                 self._losses.keep(event.resumed_from / self._step.step)
             elif isinstance(event, Phase):
-                text = f"{_PHASES.get(event.name, event.name)} {event.detail}".strip()
+                text = f"{PHASES.get(event.name, event.name)} {event.detail}".strip()
                 self._show(shown(text)[:60], event.done or 0, event.total)
             elif isinstance(event, Step):
                 self._step = event
@@ -186,7 +172,7 @@ class RichDisplay(_Told):
                 self._show(f"{doing} {event.step}/{total}", event.step, total)
             elif isinstance(event, Evaluation):
                 self._evaluation = event
-        if not isinstance(event, CheckpointSaved) and (text := _line(event)):
+        if not isinstance(event, CheckpointSaved) and (text := told(event)):
             self._console.print(Text(shown(text), style="yellow" if isinstance(event, Warned) else ""))
 
     def _show(self, text: str, done: float, total: float | None) -> None:
@@ -274,23 +260,3 @@ def _figures(event: Step, *, loss: bool = True) -> str:
         f"{clock(event.eta_s)} left",
     ]
     return "  ".join(parts)
-
-
-def _line(event: Event) -> str:
-    """An event other than a step or a phase in one line; empty where there is nothing to say."""
-    if isinstance(event, Started):
-        begin = f", on from step {event.resumed_from}" if event.resumed_from else ""
-        return f"Run {event.run}: {event.model} on {event.data}{begin}  ({event.folder})"
-    if isinstance(event, Evaluation):
-        return f"held-out loss {event.loss:.4f} (perplexity {event.perplexity:.2f}) after step {event.step}"
-    if isinstance(event, CheckpointSaved):
-        return f"checkpoint at step {event.step} ({gib(event.bytes)}, {event.seconds:.1f} s)"
-    if isinstance(event, Warned):
-        return f"Warning: {event.message} {event.hint}".rstrip()
-    if isinstance(event, Paused):
-        return f"Paused after step {event.step}."
-    if isinstance(event, Proceeded):
-        return f"Going on after step {event.step}."
-    if isinstance(event, Finished) and event.reason:
-        return f"Stopped early: {event.reason}."
-    return ""

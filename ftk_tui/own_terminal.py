@@ -48,6 +48,7 @@ class OwnTerminal:
         self._gone = threading.Event()
         self._lock = threading.Lock()
         self._before: list[int] = []
+        self._driver: Any = None
         self.log = Path(os.devnull)
         """Where the output of others goes now."""
 
@@ -136,6 +137,11 @@ class OwnTerminal:
             os.set_blocking(self.descriptor, False)
             os.write(self.descriptor, LEFT.encode())
 
+    def take_mouse(self, wanted: bool) -> None:
+        """Have mouse events sent to the app, or leave the mouse to the terminal."""
+        if self._driver is not None:
+            self._driver.take_mouse(wanted)
+
     def _look(self) -> None:
         """Wait for the hang-up, or for the end of the block."""
         poll = select.poll()
@@ -165,6 +171,13 @@ class OwnTerminal:
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self._file = terminal.file
+                terminal._driver = self
+
+            def take_mouse(self, wanted: bool) -> None:
+                if not wanted:
+                    self._disable_mouse_support()
+                self._mouse = wanted
+                self._enable_mouse_support()
 
             def _get_terminal_size(self) -> tuple[int, int]:
                 try:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.app import SystemCommand
+from textual.binding import Binding
 from textual.screen import Screen
 
 if TYPE_CHECKING:
-    from .app import FtkApp
+    from .common import Common
 
-_NOT_OFFERED = frozenset(
-    {"command_palette", "app.focus_next", "app.focus_previous", "screen.copy_text", "help_quit", "app.help_quit"}
-)
-"""Actions that make no sense from a list of actions."""
+_NOT_OFFERED = frozenset({"step.focus_next", "step.focus_previous", "dialog.next", "dialog.previous"})
+"""Bindings that make no sense in a list."""
 
 
-def commands(app: FtkApp, screen: Screen[object]) -> Iterator[SystemCommand]:
-    """The actions of a screen and of the app, each once, and those that have no key.
+def offered(binding: Binding) -> bool:
+    """Whether a binding is one of ours that does something worth listing; those of Textual's widgets have no name."""
+    return bool(binding.id and binding.description) and binding.id not in _NOT_OFFERED
+
+
+def commands(app: Common, screen: Screen[object]) -> Iterator[SystemCommand]:
+    """The actions of a screen and of the app that work now, each once, and those that have no key.
 
     Args:
         app: The app.
@@ -28,25 +32,16 @@ def commands(app: FtkApp, screen: Screen[object]) -> Iterator[SystemCommand]:
     """
     told: set[str] = set()
     for node, binding, enabled, tooltip in screen.active_bindings.values():
-        action, title = binding.action, binding.description
-        if not (enabled and title) or action in _NOT_OFFERED or title in told or _of_widget(binding.id):
+        title = binding.description
+        if not (enabled and offered(binding)) or title in told:
             continue
         told.add(title)
         text = ". ".join(filter(None, (tooltip.rstrip("."), f"Key: {app.get_key_display(binding)}")))
-        yield SystemCommand(title, text, partial(app.run_action, action, node))
+        yield SystemCommand(title, text, partial(app.run_action, binding.action, node))
     yield SystemCommand("Theme", "Choose the colours.", app.action_change_theme)
-    yield SystemCommand("Screenshot", "Save a picture of the screen (SVG).", lambda: _later(app))
-
-
-def _of_widget(name: str | None) -> bool:
-    """Whether a binding belongs to a widget, such as the keys that move a cursor: all of ours have a name."""
-    return not name
-
-
-def _later(app: FtkApp) -> None:
-    app.set_timer(0.1, app.deliver_screenshot)
-
-
-def titles(app: FtkApp, screen: Screen[object]) -> Iterable[str]:
-    """The names of what is offered."""
-    return [command.title for command in commands(app, screen)]
+    yield SystemCommand(
+        "Screenshot", "Save a picture of the screen (SVG).", partial(app.set_timer, 0.1, app.deliver_screenshot)
+    )
+    if app.can_switch_mouse:
+        state = "off: the terminal selects text as always" if app.preferences.mouse else "on"
+        yield SystemCommand("Mouse", f"Switch it {state}.", app.action_toggle_mouse)

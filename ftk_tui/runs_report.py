@@ -153,10 +153,10 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != RunConfig.model_fields[key].default}
 
 
-def detail(what: Detail) -> None:
-    """Print everything about a run."""
-    console, run = Console(), what.summary
-    for label, text in (
+def facts(what: Detail) -> list[tuple[str, str]]:
+    """What there is to say about a run but its settings, as labels and texts; some of the texts may be empty."""
+    run = what.summary
+    return [
         ("Run", line(run.name)),
         ("State", run.state + (f": {line(run.reason)}" if run.reason else "")),
         ("Model", line(run.model)),
@@ -167,12 +167,17 @@ def detail(what: Detail) -> None:
         ("Folder", f"{_short(run.path)}, {size(run.bytes)}"),
         ("Checkpoints", ", ".join(f"{line(p.name)} ({size(tree_bytes(p))})" for p in what.checkpoints)),
         ("Result", str(_short(what.result)) if what.result else "none yet"),
-    ):
+        ("Settings", what.problem),
+    ]
+
+
+def detail(what: Detail) -> None:
+    """Print everything about a run."""
+    console = Console()
+    for label, text in facts(what):
         if text:
             _say(console, f"{label:<12} {text}")
-    if what.problem:
-        _say(console, f"{'Settings':<12} {what.problem}")
-    elif what.settings:
+    if what.settings and not what.problem:
         _settings(console, what)
     _say(console, f"\nNext         {what.next}")
 

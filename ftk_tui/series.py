@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ class Series:
     """What the steps and evaluations of a run told, in the order of the steps.
 
     A `Started` event with `resumed_from` takes back what came after that step: it is computed again.
-    Eight numbers a step: 64 bytes, 6.4 MB for 100 000 steps.
+    Nine numbers a step: 72 bytes, 7.2 MB for 100 000 steps.
     """
 
     steps: array[float] = field(default_factory=_numbers)
@@ -27,6 +28,7 @@ class Series:
     smoothed: array[float] = field(default_factory=_numbers)
     rates: array[float] = field(default_factory=_numbers)
     norms: array[float] = field(default_factory=_numbers)
+    smoothed_norms: array[float] = field(default_factory=_numbers)
     speeds: array[float] = field(default_factory=_numbers)
     memory: array[float] = field(default_factory=_numbers)
     gpu_memory: array[float] = field(default_factory=_numbers)
@@ -34,6 +36,8 @@ class Series:
     held_out_losses: array[float] = field(default_factory=_numbers)
     version: int = 0
     """Counts the changes, so that a chart knows whether it has to be drawn again."""
+    rewound: int = 0
+    """Counts how often numbers were taken back."""
 
     def take(self, event: Event) -> None:
         """Add what an event tells; the others are left alone."""
@@ -49,24 +53,32 @@ class Series:
         self.version += 1
 
     def _add(self, step: Step) -> None:
-        before = self.smoothed[-1] if self.smoothed else step.loss
-        loss = step.loss if step.loss == step.loss else before
         self.steps.append(step.step)
         self.losses.append(step.loss)
-        self.smoothed.append(_SMOOTHING * before + (1 - _SMOOTHING) * loss)
+        self.smoothed.append(_smoothed(self.smoothed, step.loss))
         self.rates.append(step.learning_rate)
         self.norms.append(step.grad_norm)
+        self.smoothed_norms.append(_smoothed(self.smoothed_norms, step.grad_norm))
         self.speeds.append(step.tokens_per_s)
         self.memory.append(step.memory_bytes)
         self.gpu_memory.append(step.gpu_memory_bytes or 0)
 
     def _back_to(self, step: int) -> None:
+        self.rewound += 1
         while self.steps and self.steps[-1] > step:
             for numbers in (
                 self.steps, self.losses, self.smoothed, self.rates,
-                self.norms, self.speeds, self.memory, self.gpu_memory,
+                self.norms, self.smoothed_norms, self.speeds, self.memory, self.gpu_memory,
             ):  # fmt: skip
                 numbers.pop()
         while self.held_out_steps and self.held_out_steps[-1] > step:
             self.held_out_steps.pop()
             self.held_out_losses.pop()
+
+
+def _smoothed(before: array[float], value: float) -> float:
+    """The next number of a smoothed course; one that is not finite changes nothing."""
+    last = before[-1] if before else math.nan
+    if not math.isfinite(value):
+        return last
+    return _SMOOTHING * last + (1 - _SMOOTHING) * value if math.isfinite(last) else value

@@ -152,8 +152,21 @@ class Session:
             return FtkError(f"{type(error).__name__}: {error}", hint="This is a fault of ftk.")
         return None
 
-    def start(self, plan: Plan, *, resume: RunFolder | None = None, remarks: Sequence[Warned] = ()) -> None:
+    def start(
+        self,
+        plan: Plan,
+        *,
+        resume: RunFolder | None = None,
+        remarks: Sequence[Warned] = (),
+        past: Sequence[Event] = (),
+    ) -> None:
         """Train in a thread of the engine, and sample the machine while it does.
+
+        Args:
+            plan: What will be done.
+            resume: The run to go on with.
+            remarks: What is to be told when it begins.
+            past: What that run told before, to be shown again; see `starting.past`.
 
         Raises:
             RuntimeError: a run of this process goes on already.
@@ -165,6 +178,7 @@ class Session:
 
         self._reset()
         self.plan, self.run = plan, resume
+        self._bridge.begin_with(past)
         self._runner = self._make(Trainer(plan, resume=resume, remarks=remarks), [self._bridge]).start()
         self._sampler = self._sample(self._bridge, plan.config.device)
         self._sampler.start()

@@ -6,7 +6,9 @@ Knows no widget. The screens read and change it; whatever it holds can be shown 
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,16 @@ class Wizard:
 
     Args:
         settings: What is chosen already; everything else is left to `ftk.autoconfig`.
-        preset: The name of the preset that they come from.
+        preset: The name or file of the preset that they come from.
 
     """
 
     def __init__(self, settings: RunConfig | None = None, preset: str | None = None) -> None:
         self._settings = settings or build({})
         self._watchers: list[Callable[[frozenset[str]], None]] = []
-        self.preset = preset
+        self.preset = _lasting(preset)
+        self._stored = ""
+        self._storing = threading.Lock()
         self.step = _STEPS[0]
         self.run: str | None = None
         """The name of the run that the Train and Compare screens show."""
@@ -45,21 +49,25 @@ class Wizard:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """Only what was chosen."""
-        return self._settings.model_dump(exclude_unset=True)
+        """Only what was chosen, in the order of the settings."""
+        values = self._settings.model_dump(exclude_unset=True)
+        return {key: values[key] for key in field_names() if key in values}
 
     def watch(self, watcher: Callable[[frozenset[str]], None]) -> None:
         """Have a function called with the keys of every change."""
         self._watchers.append(watcher)
 
     def choose(self, **values: Any) -> None:
-        """Choose settings.
+        """Choose settings; with other data, the prompts that a preset asks of its sample are left out.
 
         Raises:
             ConfigError: a key is unknown or a value not acceptable; nothing is changed then.
 
         """
-        self._replace(self._settings.merged(values))
+        old = self._settings
+        if self.preset and old.data.startswith("sample:") and values.get("data", old.data) != old.data:
+            values = {"compare": "auto", **values}
+        self._replace(old.merged(values))
 
     def forget(self, *keys: str) -> None:
         """Leave settings to be decided automatically again."""
@@ -73,7 +81,7 @@ class Wizard:
 
         """
         preset = recipes.load(name)
-        self.preset = preset.name
+        self.preset = preset.name if preset.path == recipes.available().get(preset.name) else _lasting(str(preset.path))
         self._replace(preset.config)
 
     def _replace(self, settings: RunConfig) -> None:
@@ -84,15 +92,15 @@ class Wizard:
                 watcher(changed)
 
     def command(self) -> str:
-        """The command line that does the same."""
-        words = ["ftk"]
-        base: dict[str, Any] = {}
+        """The command line that does the same; without the preset, if that is not there any more."""
+        words, base = ["ftk"], build({})
         if self.preset:
-            words += ["--preset", self.preset]
-            base = recipes.load(self.preset).config.model_dump(exclude_unset=True)
-        for key, value in self.chosen.items():
-            if key in base and base[key] == value:
-                continue
+            try:
+                base = recipes.load(self.preset).config
+                words += ["--preset", self.preset]
+            except (ConfigError, OSError, ValueError):
+                pass
+        for key, value in _differences(base, self._settings).items():
             words += _words(key, value)
         return shlex.join(words if len(words) > 1 else ["ftk", "--model", self._settings.model])
 
@@ -101,23 +109,34 @@ class Wizard:
         return recipes.save(self._settings, path, overwrite=overwrite)
 
     def store(self) -> None:
-        """Keep everything for the next start; a disk that is full or read-only is no reason to complain."""
-        values = {"settings": self.chosen, "preset": self.preset, "step": self.step, "run": self.run}
-        try:
-            files.write_atomic(_state_path(), json.dumps(values, indent=1))
-        except OSError:
-            return
+        """Keep everything for the next start; a disk that is full or read-only is no reason to complain.
+
+        May be called from any thread; writes only what is new.
+        """
+        with self._storing:
+            values = {"settings": self.chosen, "preset": self.preset, "step": self.step, "run": self.run}
+            text = json.dumps(values, indent=1)
+            if text == self._stored:
+                return
+            try:
+                files.write_atomic(_state_path(), text)
+            except OSError:
+                return
+            self._stored = text
 
     @classmethod
     def restored(cls) -> Wizard:
         """What was kept; a new one where that cannot be used."""
         try:
             values = json.loads(_state_path().read_text(encoding="utf-8"))
-            wizard = cls(build(values["settings"]), values["preset"])
-            wizard.step = values["step"] if values["step"] in _STEPS else _STEPS[0]
-            wizard.run = values["run"] if isinstance(values["run"], str) else None
-        except (OSError, ValueError, KeyError, TypeError, ConfigError):
+            settings, preset, step, run = (values[key] for key in ("settings", "preset", "step", "run"))
+            if not isinstance(settings, dict):
+                return cls()
+            wizard = cls(build(settings), preset if isinstance(preset, str) else None)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, ConfigError):
             return cls()
+        wizard.step = step if step in _STEPS else _STEPS[0]
+        wizard.run = run if isinstance(run, str) else None
         return wizard
 
 
@@ -125,12 +144,37 @@ def _state_path() -> Path:
     return files.config_dir() / STATE_FILE
 
 
+def _lasting(preset: str | None) -> str | None:
+    """The name of a preset, or the whole path of its file: the app may be started elsewhere the next time."""
+    if preset and (os.sep in preset or preset.endswith((".yaml", ".yml"))):
+        return str(Path(preset).expanduser().absolute())
+    return preset
+
+
+def _differences(base: RunConfig, settings: RunConfig) -> dict[str, Any]:
+    """What has to be said on the command line to come from some settings (a preset's, or the defaults) to others."""
+    before, wanted = base.model_dump(), settings.model_dump()
+    if base.data.startswith("sample:") and settings.data != base.data:
+        before["compare"] = "auto"  # as the command does: the preset's prompts ask what its sample answers
+    found = {key: wanted[key] for key in field_names() if wanted[key] != before[key]}
+    if "epochs" in found and wanted["max_steps"] is None:
+        found.pop("max_steps", None)  # so does the command
+    elif "epochs" in found:
+        found["max_steps"] = wanted["max_steps"]
+    return found
+
+
 def _words(key: str, value: Any) -> list[str]:
     """A setting as flags of the command line."""
     if key == "compare":
-        return [word for prompt in (value if isinstance(value, list) else [value]) for word in (flag(key), str(prompt))]
+        prompts = value if isinstance(value, list) else [value]
+        return [word for prompt in prompts or ["none"] for word in _flag(key, str(prompt))]
     if value is None:
-        return []
+        return _flag(key, "null")
     if isinstance(value, list):
-        return [flag(key), ",".join(map(str, value))]
-    return [flag(key), str(value).lower() if isinstance(value, bool) else str(value)]
+        return _flag(key, ",".join(map(str, value)))
+    return _flag(key, str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _flag(key: str, text: str) -> list[str]:
+    return [f"{flag(key)}={text}"] if text.startswith("-") else [flag(key), text]

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from .errors import FtkError as FtkError
     from .estimate import estimate_training_time as estimate_training_time
     from .evaluation.compare import compare_models as compare_models
-    from .evaluation.measure import benchmark_speed as benchmark_speed
+    from .evaluation.evaluating import evaluate_run as evaluate_run
     from .evaluation.measure import calculate_perplexity as calculate_perplexity
     from .evaluation.measure import evaluate_model as evaluate_model
+    from .evaluation.report.making import make_report as make_report
+    from .evaluation.speed import benchmark_speed as benchmark_speed
 
 _HOMES = {
     "FtkError": "errors",
@@ -39,17 +41,19 @@ _HOMES = {
     "QuickTrainer": "api",
     "RunConfig": "config",
     "SimpleTrainer": "api",
-    "benchmark_speed": "evaluation.measure",
+    "benchmark_speed": "evaluation.speed",
     "calculate_perplexity": "evaluation.measure",
     "compare_models": "evaluation.compare",
     "estimate_training_time": "estimate",
     "evaluate_model": "evaluation.measure",
+    "evaluate_run": "evaluation.evaluating",
     "get_available_models": "api",
     "get_dataset_stats": "data.statistics",
     "inspect_dataset": "data.inspection",
     "load_dataset": "data.dataset",
     "load_model": "api",
     "load_sample_dataset": "data.dataset",
+    "make_report": "evaluation.report.making",
     "prepare_dataset": "data.prepare",
 }
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from ftk.errors import FtkError
+
+from ..text import shown
 from ..widgets.step_bar import StepBar
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from ..session import Session
     from ..wizard import Wizard
 
+Result = TypeVar("Result")
 ORDER = ("home", "model", "dataset", "train", "compare")
 
 
@@ -45,6 +52,14 @@ class StepScreen(Screen[None]):
         Binding("down,right", "app.focus_next", "Next field", id="step.focus_next", show=False),
         Binding("up,left", "app.focus_previous", "Field before", id="step.focus_previous", show=False),
     ]
+
+    class Done(Message):
+        """A thread has done what it was to do."""
+
+        def __init__(self, then: Callable[[], object]) -> None:
+            super().__init__()
+            self.then = then
+
     entered: bool = False
     """Whether the screen was shown before, so that its widgets are there."""
 
@@ -96,6 +111,45 @@ class StepScreen(Screen[None]):
     def why_not_next(self) -> str:
         """What is missing before the next screen makes sense, in words; empty if nothing is."""
         return ""
+
+    def in_background(
+        self,
+        function: Callable[[], Result],
+        then: Callable[[Result], object],
+        failed: Callable[[FtkError], object] | None = None,
+    ) -> None:
+        """Have something done in a thread, and go on in the app when it is done.
+
+        Args:
+            function: What is to be done; touches no widget.
+            then: Called in the app with what came of it, unless the screen is gone.
+            failed: Called in the app with an error that is for people; by default it is shown as a toast.
+
+        """
+        self._work(function, then, failed or self.complain)
+
+    @work(thread=True, exit_on_error=False, group="background")
+    def _work(
+        self, function: Callable[[], Result], then: Callable[[Result], object], failed: Callable[[FtkError], object]
+    ) -> None:
+        try:
+            result = function()
+        except FtkError as error:
+            self.post_message(self.Done(partial(failed, error)))
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told like any other, and does not end the app
+            told = FtkError(f"{type(error).__name__}: {error}", hint="This is a fault of ftk.")
+            self.post_message(self.Done(partial(failed, told)))
+        else:
+            self.post_message(self.Done(partial(then, result)))
+
+    def on_step_screen_done(self, message: Done) -> None:
+        """Go on in the app."""
+        message.stop()
+        message.then()
+
+    def complain(self, error: FtkError) -> None:
+        """Say what went wrong and what to do."""
+        self.notify(shown(str(error)), title="That did not work", severity="error", markup=False, timeout=12)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether an action can be had now (False: no, and its key is not shown); subclasses ask `super()` too."""

@@ -83,7 +83,9 @@ class Choose(Dialog[str]):
         with Horizontal(classes="buttons"):
             for key, words in self._answers:
                 label = Text.assemble((key, "bold underline"), f" {words}")
-                yield Button(label, id=f"answer-{key}", variant="error" if key in self._danger else "default")
+                yield Button(
+                    label, id=f"answer-{key}", variant="error" if key in self._danger else "default", compact=True
+                )
 
     def on_mount(self) -> None:
         """Let the letters work."""
@@ -150,8 +152,8 @@ class AskText(Dialog[str]):
         yield field
         yield Static("", id="problem", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button("OK", id="ok", variant="primary")
-            yield Button("Cancel", id="cancel")
+            yield Button("OK", id="ok", variant="primary", compact=True)
+            yield Button("Cancel", id="cancel", compact=True)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say what is wrong as it is typed, but not before anything is."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -30,16 +31,24 @@ class SmallScreen(ModalScreen[None]):
         Binding("q", "app.quit", "Quit", id="small.quit"),
     ]
 
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self._first = size
+
     def compose(self) -> ComposeResult:
         """The words."""
-        yield Static("", markup=False)
+        yield Static(_words(self._first), markup=False)
 
     def on_resize(self, event: events.Resize) -> None:
         """Say how large it is now."""
-        from ..app import SMALLEST
+        self.query_one(Static).update(_words(event.size))
 
-        self.query_one(Static).update(
-            f"This terminal has {event.size.width} columns and {event.size.height} lines;\n"
-            f"ftk needs {SMALLEST[0]} and {SMALLEST[1]}.\n\n"
-            "Make it larger.\nEnter: go on all the same.  q: quit."
-        )
+
+def _words(size: Size) -> str:
+    from ..app import SMALLEST
+
+    return (
+        f"This terminal has {size.width} columns and {size.height} lines;\n"
+        f"ftk needs {SMALLEST[0]} and {SMALLEST[1]}.\n\n"
+        "Make it larger.\nEnter: go on all the same.  q: quit."
+    )

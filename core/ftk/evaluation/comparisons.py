@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +120,17 @@ def keep(run: RunFolder, made: Record) -> Path:
     lines = [made.about, *made.answers, *made.verdicts]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     try:
-        path = _free(folder(run), time.strftime("%Y%m%d-%H%M%S"))
+        path = _free(folder(run))
         files.write_atomic(path, text)
     except OSError as error:
         raise RunError(f"The comparison cannot be kept in {folder(run)}: {error.strerror or error}.") from None
     return path
 
 
-def _free(parent: Path, name: str) -> Path:
-    path, number = parent / f"{name}.jsonl", 1
-    while path.exists():
-        number += 1
-        path = parent / f"{name}-{number}.jsonl"
+def _free(parent: Path) -> Path:
+    """A name that nobody has, and that comes after all earlier ones."""
+    while (path := parent / f"{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl").exists():
+        time.sleep(1e-6)
     return path
 
 

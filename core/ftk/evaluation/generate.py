@@ -179,6 +179,11 @@ class Generation:
         """Tokens written so far, of all answers together."""
         return sum(len(row.written) for row in self._rows)
 
+    @property
+    def tokens(self) -> list[list[int]]:
+        """What is written so far, a list of tokens for every prompt; the token that ends an answer is not in it."""
+        return [list(row.written) for row in self._rows]
+
     def run(self, stop: Callable[[], bool] = lambda: False) -> list[Answer]:
         """Write all answers to their end; `stop` is asked before every token."""
         with evaluating(self._model):

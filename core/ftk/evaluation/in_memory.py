@@ -194,7 +194,7 @@ def _located(subject: Subject) -> Source:
     try:
         return sources.locate(subject.config.model)
     except ModelError as error:
-        noted = _noted_base(subject)
+        noted = None if subject.moved else _noted_base(subject)
         if noted and noted.is_dir():
             return sources.locate(str(noted))
         raise ModelError(

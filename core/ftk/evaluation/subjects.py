@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import recipes
@@ -28,6 +28,7 @@ class Subject:
         config: The run's settings.
         folder: Where the adapter lies, or with `whole` the model; None for the base.
         whole: All of its weights were trained, so that it shares nothing with the base.
+        moved: The settings name another place of the base than the run did, because somebody said so.
 
     """
 
@@ -36,6 +37,7 @@ class Subject:
     config: RunConfig
     folder: Path | None = None
     whole: bool = False
+    moved: bool = False
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ def find(
 
 def base_of(subject: Subject) -> Subject:
     """The base model of a subject."""
-    return Subject(BASE, subject.run, subject.config)
+    return replace(subject, label=BASE, folder=None, whole=False)
 
 
 def groups(subjects: Iterable[Subject]) -> list[list[Subject]]:
@@ -114,7 +116,7 @@ def _subject(name: str, first: RunFolder | None, model: str | None, runs_dir: Pa
     if not folder.is_dir():
         raise _missing(run, step)
     label = run.name if step is None else f"{run.name}@{step}"
-    return Subject(label, run, config.merged({"model": model}) if model else config, folder, whole)
+    return Subject(label, run, config.merged({"model": model}) if model else config, folder, whole, bool(model))
 
 
 def _run_and_step(name: str, first: RunFolder | None, runs_dir: Path | None) -> tuple[RunFolder, int | None]:
@@ -157,5 +159,5 @@ def _labelled(subjects: Sequence[Subject]) -> list[Subject]:
             label = (
                 f"{BASE} of {subject.run.name}" if subject.folder is None else f"{label} in {subject.run.path.parent}"
             )
-        made.append(Subject(label, subject.run, subject.config, subject.folder, subject.whole))
+        made.append(replace(subject, label=label))
     return made

@@ -118,6 +118,11 @@ def load_tokenizer(folder: Path) -> Any:
     return loading.load_tokenizer(Source(str(folder), "folder", folder, None, None))
 
 
+def run_precision(trained: Trained) -> str:
+    """The number format in which a run computed."""
+    return str(_fixed(trained.config.precision, "float32"))
+
+
 def stored_precision(trained: Trained) -> str:
     """The number format in which the base model is stored; that of the run where nobody says.
 
@@ -133,7 +138,7 @@ def stored_precision(trained: Trained) -> str:
         raise ModelError(f"{folder / 'config.json'} cannot be read: {error}.") from None
     text = values.get("text_config") or {}
     found = values.get("dtype") or values.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
-    return str(found) if found in ("float32", "bfloat16", "float16") else trained.config.precision
+    return str(found) if found in ("float32", "bfloat16", "float16") else run_precision(trained)
 
 
 def device_of(device: str) -> str:

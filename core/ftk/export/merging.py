@@ -55,7 +55,8 @@ def merge(
     Args:
         trained: What; where all weights were trained there is nothing to merge, and the model is taken as it is.
         base: Into which weights, where the adapter was trained on quantised ones.
-        precision: Number format of the result; ``auto``: that in which the base is stored, 16 bits for most.
+        precision: Number format of the result; ``auto``: that in which the base is stored, 16 bits for most; ``run``:
+            that in which the run computed.
         progress: Told what goes on.
 
     Raises:
@@ -68,35 +69,36 @@ def merge(
     rows = probe.probes(tokenizer)
     progress("compare", "base and adapter", None, None)
     reference = probe.logits(loaded.model, rows)
-    wanted = our.stored_precision(trained) if precision == "auto" else precision
+    wanted = {"auto": our.stored_precision, "run": our.run_precision}.get(precision, lambda _: precision)(trained)
     model = loaded.model
     del loaded  # two models at a time would be one too many
     progress("merge", trained.name, None, None)
     if quantization != "none":
-        model = _with_whole_weights(trained, model, base, wanted, progress)
+        model = _with_whole_weights(trained, model, base, progress)
     if not trained.whole:
         model = _merged(model)
+    _round(model, wanted)
+    difference = probe.difference(reference, probe.logits(model, rows))  # of the weights: both compute in one format
     model = _in_format(model, wanted)
     logits = probe.logits(model, rows)
-    difference = probe.difference(reference, logits)
     _check(difference, exact=quantization == "none" or base == "dequantised")
     notes = [] if quantization == "none" else [_explained(quantization, base)]
     return Merged(model, our.load_tokenizer(trained.folder), difference, rows, logits, wanted, notes)
 
 
-def _with_whole_weights(trained: Trained, model: Any, base: BaseWeights, precision: str, progress: Progress) -> Any:
-    """Base and adapter with 16-bit weights in place of quantised ones."""
+def _with_whole_weights(trained: Trained, model: Any, base: BaseWeights, progress: Progress) -> Any:
+    """Base and adapter with whole weights in place of quantised ones, in the format in which the run computed."""
     plain = model.unload()
     del model
     if base == "original":
         size = sum(weight.nbytes for weight in plain.parameters())
         del plain
         let_go(size)
-        return our.load(trained, quantization="none", precision=precision, progress=progress).model
+        return our.load(trained, quantization="none", progress=progress).model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain = plain.dequantize()
-    return adapters.load(_in_format(plain, precision), trained.folder)
+    return adapters.load(_in_format(plain, our.run_precision(trained)), trained.folder)
 
 
 def _merged(model: Any) -> Any:
@@ -114,6 +116,14 @@ def let_go(size: int) -> None:
     """
     if size > _LARGE:
         gc.collect()
+
+
+def _round(model: Any, precision: str) -> None:
+    """Give the weights the values that they have in a number format, and leave them in their own."""
+    import torch
+
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, precision)).to(weight.dtype)
 
 
 def _in_format(model: Any, precision: str) -> Any:

@@ -172,7 +172,7 @@ def _peak(
     known = kept.traces(model, settings, card, unpacked=unpacked)
     here = known.knows(settings.batch_size, settings.max_length, accumulates=accumulates)
     reason = "nothing was to be imported"
-    if trace or here or (trace is None and _imported()):
+    if trace or (trace is None and (here or _imported())):
         try:
             found = known.at(settings.batch_size, settings.max_length, accumulates=accumulates)
         except FtkError:

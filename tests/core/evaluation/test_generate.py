@@ -65,7 +65,7 @@ def written(model: Any, tokenizer: Any, sampling: Sampling | None = None, **opti
     """What ftk writes, in tokens."""
     work = Generation(model, tokenizer, options.pop("prompts", PROMPTS), sampling or Sampling(LENGTH), **options)
     work.run()
-    return [row.written for row in work._rows]
+    return work.tokens
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)

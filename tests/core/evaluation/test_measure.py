@@ -54,28 +54,45 @@ def test_perplexity_is_the_exponential_of_the_mean_over_all_tokens(loaded: Any) 
     assert calculate_perplexity(model, tokenizer, TEXTS[0]) != calculate_perplexity(model, tokenizer, TEXTS[1])
 
 
-def test_a_long_text_is_read_in_windows(loaded: Any) -> None:
+def test_of_a_long_text_every_token_but_the_first_counts_once(loaded: Any) -> None:
     model, tokenizer, _ = loaded
-    tokens = tokenizer(TEXTS[0])["input_ids"]
-    losses = [loss for start in range(0, len(tokens), 8) for loss in reference_nll(model, tokens[start : start + 8])]
+    model.double()
+    text = " ".join(TEXTS * 2)
+    tokens = tokenizer(text)["input_ids"]
+    room, losses = 8, []
+    assert len(tokens) > 2 * room
+    for place in range(1, len(tokens)):  # windows begin 4 tokens apart, and each counts what the one before did not
+        last = room - 1 if place < room else min(len(tokens), place - place % 4 + 4) - 1
+        losses.append(reference_nll(model, tokens[max(0, last + 1 - room) : place + 1])[-1])
     expected = math.exp(sum(losses) / len(losses))
-    assert calculate_perplexity(model, tokenizer, TEXTS[0], max_length=8) == pytest.approx(expected, rel=1e-5)
+    assert calculate_perplexity(model, tokenizer, text, max_length=room) == pytest.approx(expected, rel=1e-12)
     with pytest.raises(DataError, match="two tokens"):
         calculate_perplexity(model, tokenizer, "")
 
 
 def test_the_loss_counts_the_responses_alone(loaded: Any) -> None:
     model, tokenizer, _ = loaded
+    model.double()
     result = evaluate_model(model, tokenizer, tiny.ROWS)
     losses = []
     for row in tiny.ROWS:
         prompt = f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n"
         answer = tokenizer(f"{row['response']}<|im_end|>")["input_ids"]
         losses += reference_nll(model, tokenizer(prompt)["input_ids"] + answer)[-len(answer) :]
-    assert result["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-    assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
-    assert (result["rows"], result["supervised_tokens"]) == (len(tiny.ROWS), len(losses))
+    assert result.loss == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+    assert result.perplexity == pytest.approx(math.exp(result.loss))
+    assert (result.rows, result.supervised_tokens) == (len(tiny.ROWS), len(losses))
     assert not model.training
+    assert [result[key] for key in ("loss", "rows")] == [result.loss, len(tiny.ROWS)]  # as a mapping, as it was before
+    with pytest.raises(KeyError):
+        _ = result["bleu"]
+    loss = result.measure("loss")
+    assert loss is not None
+    assert loss.tuned.value == result.loss
+    assert loss.tuned.low is not None
+    assert loss.tuned.high is not None
+    assert loss.tuned.low < result.loss < loss.tuned.high
+    assert (loss.base, loss.difference, result.answered) == (None, None, 0)
 
 
 def test_answers_in_a_batch_are_those_of_one_at_a_time(loaded: Any) -> None:

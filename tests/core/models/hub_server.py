@@ -22,6 +22,7 @@ class Repository:
     page: bytes | None = None  # sent instead of the model's description
     info_error: tuple[int, str] | None = None  # status and X-Error-Code of the model's page
     file_error: tuple[int, str] | None = None  # the same, of its files only: what the Hub does for gated models
+    echoes: bool = False  # whether an error tells what was sent as authorization
     cut: set[str] = field(default_factory=set)  # files of which the first half is sent, then nothing more
 
     @staticmethod
@@ -78,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repository is None:
             self._refuse(404, "RepoNotFound")
         elif is_api and repository.info_error:
-            self._refuse(*repository.info_error)
+            self._refuse(*repository.info_error, echoes=repository.echoes)
         elif is_api and parts[4:5] == ["tree"]:
             below = "/".join(parts[6:])
             self._json(_tree(repository, below, recursive="recursive=True" in self.path))
@@ -90,12 +91,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif is_api:
             self._json(_info(owner_and_name, repository))
         elif repository.file_error:
-            self._refuse(*repository.file_error)
+            self._refuse(*repository.file_error, echoes=repository.echoes)
         else:
             self._file(repository, "/".join(parts[4:]), body=body)
 
-    def _refuse(self, status: int, code: str) -> None:
-        self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "Refused for the test"})
+    def _refuse(self, status: int, code: str, *, echoes: bool = False) -> None:
+        message = f"Refused: {self.headers.get('Authorization')}" if echoes else "Refused for the test"
+        body = json.dumps({"error": message}).encode()
+        self._send(status, body, {"X-Error-Code": code, "X-Error-Message": message})
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

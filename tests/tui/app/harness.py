@@ -13,11 +13,13 @@ A test is a plain function that hands an `async` one to `drive`:
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from textual.pilot import Pilot
 
@@ -287,10 +289,12 @@ def drive(
 
     """
     engine = engine or FakeEngine()
-    made = app or FtkApp(wizard or Wizard(), session or engine.session(), detect=lambda: hardware)
+    with mock.patch.dict(os.environ, {"TERM": "xterm-256color", "COLORTERM": "truecolor"}):
+        os.environ.pop("NO_COLOR", None)
+        made = app or FtkApp(wizard or Wizard(), session or engine.session(), detect=lambda: hardware)
 
     async def run() -> None:
-        async with made.run_test(size=size) as pilot:
+        async with made.run_test(size=size, notifications=True) as pilot:
             await test(pilot)
 
     try:

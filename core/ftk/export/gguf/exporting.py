@@ -72,7 +72,7 @@ def export(
         )
     target.check(folder, force=force)
     quantise = llama_cpp.quantiser(options.llama_cpp) if options.kind in llama_cpp.QUANTISATIONS else None
-    merged = merging.merge(trained, base=options.base, progress=progress)
+    merged = merging.merge(trained, base=options.base, precision="run", progress=progress)  # rounded once, when written
     own = options.kind if quantise is None else "f16"
     size, context = writing.size_of(merged.model, own), _context(merged.model.config)
     target.need_room(folder, size if quantise is None else 2 * size)
