@@ -236,7 +236,7 @@ class FtkApp(Common):
     # What the run tells
 
     def _take(self) -> None:
-        if self._session is None:
+        if self._session is None or not self.screen_stack:
             return
         events = self._session.take()
         for event in events:
@@ -259,7 +259,7 @@ class FtkApp(Common):
             self.notify(_ENDED[event.kind], severity="error" if event.kind == "failed" else "information")
 
     def _show_status(self) -> None:
-        for bar in self.screen.query(StepBar):
+        for bar in self.screen.query(StepBar) if self.screen_stack else ():
             bar.show(self._status())
 
     def _status(self) -> str:

@@ -58,7 +58,7 @@ def save_preset(wizard: Wizard, path: str) -> tuple[str, bool]:
 
     try:
         saved = wizard.save_preset(Path(path))
-    except FtkError as error:
+    except (FtkError, ValueError) as error:  # the latter for a name that no file can have
         return str(error), False
     name = saved.stem if saved.parent == recipes.user_dir() else str(saved)
-    return f"Saved. Use it with: ftk --preset {name}", True
+    return f"Saved: ftk --preset {name}", True

@@ -213,9 +213,10 @@ class AskFileName(AskText):
             return empty
         try:
             path = self.path(value)
-            if path.is_dir():
+            there = _there(path)
+            if there and path.is_dir():
                 return f"{path} is a folder."
-            if path.exists() and not self._overwrites:
+            if there and not self._overwrites:
                 return f"{path} exists. Choose another name."
             if path.parent != self._folder and not path.absolute().parent.is_dir():
                 return f"There is no folder {path.parent}."
@@ -229,3 +230,12 @@ class AskFileName(AskText):
             self.query_one("#problem", Static).update(shown(problem))
         else:
             self.dismiss(str(self.path(value)))
+
+
+def _there(path: Path) -> bool:
+    """Whether something of that name is there; unlike `Path.exists`, names that cannot be are an error."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

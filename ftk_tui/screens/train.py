@@ -154,7 +154,9 @@ class TrainScreen(StepScreen):
         before = state in ("none", "planning") or (state == "failed" and empty)
         self.set_class(before, "-before")
         self._show_standing(state)
-        self.query_one(PhaseBar).show(self._progress(state))
+        progress, bar = self._progress(state), self.query_one(PhaseBar)
+        bar.display = progress is not None
+        bar.show(progress)
         if before:
             self.query_one("#settings", Static).update(self._outlook())
         else:

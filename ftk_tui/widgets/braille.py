@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+import re
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bit of each dot: left and right column, from the top."""
 _RUNS = tuple(tuple(tuple(sum(column[begin : end + 1]) for end in range(4)) for begin in range(4)) for column in _DOTS)
 """The bits of a column's dots from one row to another."""
-_CHARS = "".join(map(chr, range(0x2800, 0x2900)))
+_CHARS = {bits: chr(0x2800 + bits) if bits else " " for bits in range(256)}
+_PARTS = re.compile(rb"\x00*([^\x00])(?:\x00|\1)*|\x00+", re.DOTALL)
+"""A run of cells of one layer, with the empty ones around it."""
 EMPTY = 0
 """The layer of a cell that nothing was drawn into."""
 
@@ -58,6 +60,18 @@ class Canvas:
             if self._marks and before < layer:
                 self._marks.pop(cell, None)
 
+    def dot(self, column: int, row: int, layer: int) -> None:
+        """Draw one dot, which lies inside."""
+        cell = (row >> 2) * self.width + (column >> 1)
+        before = self._layers[cell]
+        if before > layer:
+            return
+        bit = _DOTS[column & 1][row & 3]
+        self._bits[cell] = bit if before < layer else self._bits[cell] | bit
+        self._layers[cell] = layer
+        if self._marks and before < layer:
+            self._marks.pop(cell, None)
+
     def mark(self, column: int, row: int, char: str, layer: int) -> None:
         """Put a character of one cell's width where a dot would stand."""
         if 0 <= column < 2 * self.width and 0 <= row < 4 * self.height:
@@ -71,19 +85,12 @@ class Canvas:
 
     def _line(self, row: int) -> list[Part]:
         begin, end = row * self.width, (row + 1) * self.width
-        layers = self._layers[begin:end]
-        if not any(layers):
-            return [(" " * self.width, EMPTY)]
-        chars = [_CHARS[bits] if bits else " " for bits in self._bits[begin:end]]
-        for cell in range(begin, end) if self._marks else ():
-            if char := self._marks.get(cell):
-                chars[cell - begin] = char
-        current = next(filter(None, layers))
-        for place, layer in enumerate(layers):
-            layers[place] = current = layer or current
-        parts, place = [], 0
-        for layer, group in groupby(layers):
-            size = sum(1 for _ in group)
-            parts.append(("".join(chars[place : place + size]), layer))
-            place += size
-        return parts
+        text = self._bits[begin:end].decode("latin-1").translate(_CHARS)
+        if self._marks and any(begin <= cell < end for cell in self._marks):
+            chars = list(text)
+            for cell, char in self._marks.items():
+                if begin <= cell < end:
+                    chars[cell - begin] = char
+            text = "".join(chars)
+        found = _PARTS.finditer(bytes(self._layers[begin:end]))
+        return [(text[part.start() : part.end()], ord(part[1] or b"\0")) for part in found]

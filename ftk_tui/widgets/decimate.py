@@ -119,8 +119,9 @@ class _Blocks:
     def _part(self, begin: int, end: int) -> Sequence[float]:
         """The finite numbers from `begin` to `end`, which are of one block, or of two beside each other."""
         part = self.values[begin:end]
-        known = end <= self._blocks * _BLOCK
-        if known and not self._bad.intersection((begin // _BLOCK, (end - 1) // _BLOCK)):
+        if end <= self._blocks * _BLOCK and not (
+            self._bad and self._bad.intersection((begin // _BLOCK, (end - 1) // _BLOCK))
+        ):
             return part
         return [value for value in part if math.isfinite(value)]
 

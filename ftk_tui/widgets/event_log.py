@@ -11,7 +11,7 @@ from textual import events
 from textual.message import Message
 from textual.widgets import RichLog
 
-from ftk.events import Event, Failed, Finished, Phase, Stopped
+from ftk.events import Event, Failed, Finished, Phase, Started, Stopped
 
 from ..event_words import PHASES, told
 from ..text import shown
@@ -37,6 +37,9 @@ def wanted(event: Event, kind: Filter) -> bool:
 
 def words(event: Event) -> str:
     """An event in words; empty where it says nothing that belongs into a log."""
+    if isinstance(event, Started):  # without its folder, which is long, and which the list of runs tells
+        begin = f", on from step {event.resumed_from}" if event.resumed_from else ""
+        return f"Run {event.run}: {event.model} on {event.data}{begin}"
     if isinstance(event, Phase):
         return f"{PHASES.get(event.name, event.name)} {event.detail}".rstrip()
     if isinstance(event, Failed):

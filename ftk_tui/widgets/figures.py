@@ -50,7 +50,7 @@ def figures(readings: Readings, now: float) -> list[Figure]:
         ("epoch", f"{step.epoch:.2f}"),
         ("tokens", _short(step.tokens)),
         ("loss", f"{step.loss:.4f}"),
-        ("rate", f"{step.learning_rate:.2e}"),
+        ("rate", _power(step.learning_rate)),
         ("gradient", f"{step.grad_norm:.3f}"),
         ("tokens/s", f"{step.tokens_per_s:,.0f}"),
         ("training", clock(step.elapsed_s)),
@@ -67,6 +67,12 @@ def figures(readings: Readings, now: float) -> list[Figure]:
         spent, whole = (readings.price * seconds / 3600 for seconds in (step.elapsed_s, step.elapsed_s + step.eta_s))
         found.append(("cost", f"{spent:.2f} of {whole:.2f} {readings.currency}".rstrip()))
     return found
+
+
+def _power(number: float) -> str:
+    """``1.16e-4``."""
+    mantissa, _, power = f"{number:.2e}".partition("e")
+    return f"{mantissa}e{int(power)}" if power else mantissa
 
 
 def _short(number: float) -> str:

@@ -123,7 +123,8 @@ class Machine(Painted):
 def gauge(memory: Memory, width: int) -> list[Row]:
     """A memory as a bar with its marks, what is in it, and what the marks mean."""
     if memory.mine is None and memory.used is None:
-        return [[(f" {memory.name}", "machine--name"), (" not known yet", "machine--free")]]
+        expected = "" if memory.estimated is None else f", expected {memory.estimated / _GIB:.1f} GiB"
+        return [[(f" {memory.name}", "machine--name"), (f" not known yet{expected}", "machine--free")]]
     figures: Row = [(f" {memory.name} ", "machine--name")]
     mine, used, total = memory.mine or 0, memory.used or 0, memory.total
     if total:
@@ -178,7 +179,7 @@ def course(load: Load, width: int, height: int) -> list[Row]:
         return []
     if not load.values:
         aside = f"  {load.aside}" if load.aside else ""
-        return [[(f" {load.name} ", "machine--name"), (f"load not known{aside}", "machine--free")]]
+        return [[(f" {load.name}", "machine--name"), (f" not known{aside}", "machine--free")]]
     span = _SHORTEST_S
     while span < load.times[-1]:
         span *= 2

@@ -101,7 +101,7 @@ class LossChart(Painted, can_focus=True):
             course = self._course(2 * max(1, width - self._gutter))
             axis = plotting.scale(course, lines, log=self.log_scale, robust=self.curve.robust, zero=self.curve.zero)
             if axis is None:
-                return [self._title(width), [], [(" " * self._gutter + "no numbers yet", AXIS)]]
+                return [self._title(width), [], [(" " * self._gutter + "The curve begins with the first step.", AXIS)]]
             if self._gutter >= (needed := plotting.gutter_for(axis, lines)):
                 break
             self._gutter = needed  # and so fewer columns

@@ -88,23 +88,28 @@ def changed(before: Row, after: Row) -> tuple[int, int] | None:
     """The cells in which two rows differ, from the first one to behind the last one; None if they look the same."""
     if before == after:
         return None
-    old, new = _cells(before), _cells(after)
+    (old, looks), (new, likes) = _cells(before), _cells(after)
     longest = max(len(old), len(new))
-    old += [_BLANK] * (longest - len(old))
-    new += [_BLANK] * (longest - len(new))
-    begin = next((place for place in range(longest) if old[place] != new[place]), longest)
+    old, new = old.ljust(longest), new.ljust(longest)
+    looks += [""] * (longest - len(looks))
+    likes += [""] * (longest - len(likes))
+
+    def same(place: int) -> bool:
+        return old[place] == new[place] and (looks[place] == likes[place] or old[place] == " ")
+
+    begin = next((place for place in range(longest) if not same(place)), longest)
     if begin == longest:
         return None
-    same = next(back for back in range(longest) if old[~back] != new[~back])
-    wide = max(cell_len("".join(char for char, _ in cells)) for cells in (old, new))
+    end = next(place for place in range(longest, 0, -1) if not same(place - 1))
+    wide = max(cell_len(old), cell_len(new))
     if wide == longest:
-        return begin, longest - same
-    start = min(cell_len("".join(char for char, _ in cells[:begin])) for cells in (old, new))
-    return start, wide  # with characters of two cells, all that follows may have moved
+        return begin, end
+    return min(cell_len(old[:begin]), cell_len(new[:begin])), wide  # behind characters of two cells all may have moved
 
 
-_BLANK = (" ", "")
-
-
-def _cells(row: Row) -> list[Part]:
-    return [_BLANK if char == " " else (char, name) for text, name in row for char in text]
+def _cells(row: Row) -> tuple[str, list[str]]:
+    """The text of a row, and the style of each character."""
+    styles: list[str] = []
+    for text, name in row:
+        styles += [name] * len(text)
+    return "".join(text for text, _ in row), styles

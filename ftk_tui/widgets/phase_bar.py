@@ -44,7 +44,7 @@ def progress_of(phase: Phase | None, step: Step | None) -> Progress:
     name = NAMES.get(phase.name, phase.name)
     if phase.name == "train" and step is not None:
         return Progress(name, f"step {step.step:,} of {step.total_steps:,}", step.step, step.total_steps)
-    return Progress(name, " ".join(filter(None, (phase.detail, _amount(phase)))), phase.done, phase.total)
+    return Progress(name, "  ".join(filter(None, (_amount(phase), phase.detail))), phase.done, phase.total)
 
 
 def _amount(phase: Phase) -> str:

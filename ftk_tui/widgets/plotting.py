@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import ticks
@@ -46,21 +46,24 @@ class Scale:
     high: float
     step: float
 
-    def part(self, value: float) -> float:
-        """Where a value stands, from 0 at the bottom to 1 at the top; below 0 and above 1 outside."""
-        if self.step:
-            return (value - self.low) / (self.high - self.low)
-        return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else -math.inf
+    def rows(self, dots: int) -> Callable[[float], int]:
+        """Says the row of dots of a value, from the top; -1 or `dots` where it lies above or below them.
 
-    def dot(self, value: float, dots: int) -> int:
-        """The row of dots of a value, from the top; -1 or `dots` where it lies above or below them.
-
-        What stands at the lower edge of a line has the lowest dot of that line.
+        What stands at the lower edge of a line of four dots has the lowest dot of that line.
         """
-        part = self.part(value)
-        if not -_ROUNDING <= part <= 1 + _ROUNDING:
-            return -1 if part > 1 else dots
-        return min(max(math.ceil((1 - part) * dots - _ROUNDING) - 1, 0), dots - 1)
+        low, high, step = self.low, self.high, self.step
+        room = _ROUNDING * (high - low)
+        each = dots / ((high - low) if step else math.log(high / low))
+
+        def row(value: float) -> int:
+            if low <= value <= high:
+                down = (high - value if step else math.log(high / value)) * each
+                return max(math.ceil(down - _ROUNDING) - 1, 0)
+            if value > high:
+                return 0 if value <= high + room else -1
+            return dots - 1 if value >= low - room else dots
+
+        return row
 
     def labels(self, rows: int) -> dict[int, str]:
         """What is written at the marks, by line."""
@@ -69,9 +72,9 @@ class Scale:
             marks = [number * self.step for number in range(first, last + 1)]
         else:
             marks = ticks.logarithmic(self.low, self.high, max(1, rows // 2))
-        names = ticks.labels(marks, log=not self.step)
-        lines = {self.dot(mark, 4 * rows) // 4: name for mark, name in zip(marks, names, strict=True)}
-        if self.step and self.part(marks[-1]) >= 1 - _ROUNDING:
+        names, row = ticks.labels(marks, log=not self.step), self.rows(4 * rows)
+        lines = {row(mark) // 4: name for mark, name in zip(marks, names, strict=True)}
+        if self.step and marks[-1] >= self.high - _ROUNDING * (self.high - self.low):
             del lines[0]  # a mark at the very top has no line above that it could be the lower edge of
         return lines
 
@@ -142,26 +145,27 @@ def _points(canvas: Canvas, columns: Columns, axis: Scale) -> None:
     Points that touch the line are part of it.
     """
     height = 4 * canvas.height
+    row_of = axis.rows(height)
     for column, (low, high, mean) in enumerate(zip(columns.low, columns.high, columns.mean, strict=True)):
         if low != low:
             continue
-        middle = axis.dot(mean, height) if mean == mean else -9
+        middle = row_of(mean) if mean == mean else -9
         for value in (low, high) if low != high else (low,):
-            row = axis.dot(value, height)
+            row = row_of(value)
             if 0 <= row < height:
                 if abs(row - middle) > 1:
-                    canvas.run(column, row, row, RAW)
+                    canvas.dot(column, row, RAW)
             elif value > 0 or axis.step:
                 canvas.mark(column, 0 if row < 0 else height - 1, OUTSIDE[row > 0], BEYOND)
 
 
 def _line(canvas: Canvas, means: Sequence[float], axis: Scale) -> None:
     """The means of the columns, each joined to the one before; a gap stays a gap only where a column is missing."""
-    height, before, last = 4 * canvas.height, None, 0
+    row_of, before, last = axis.rows(4 * canvas.height), None, 0
     for column, mean in enumerate(means):
         if mean != mean:
             continue
-        row = axis.dot(mean, height)
+        row = row_of(mean)
         if before is None or column == last + 1:
             _join(canvas, column, row if before is None else before, row)
         else:  # fewer steps than columns: straight from one to the next
@@ -184,10 +188,11 @@ def _join(canvas: Canvas, column: int, before: int, row: int) -> None:
 
 def _held_out(canvas: Canvas, course: Course, axis: Scale) -> None:
     left, right = course.window
+    row_of = axis.rows(4 * canvas.height)
     for step, value in course.held_out:
         if left <= step <= right and value == value:
             column = min(int((step - left) / (right - left) * 2 * canvas.width), 2 * canvas.width - 1)
-            canvas.mark(column, axis.dot(value, 4 * canvas.height), HELD_OUT, POINT)
+            canvas.mark(column, row_of(value), HELD_OUT, POINT)
 
 
 def steps_axis(window: tuple[float, float], width: int, gutter: int) -> Row:

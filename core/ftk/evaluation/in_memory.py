@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from ..config import RunConfig
 from ..data import templates
-from ..errors import FtkError, ModelError
+from ..errors import FtkError, ModelError, UsageError
 from ..models import adapters, fingerprint, loading, sources
 from ..models.loading import LoadedModel, ModelInfo
 from ..models.sources import Progress, Source
@@ -81,6 +82,7 @@ def load(group: Sequence[Subject], *, device: str | None = None, progress: Progr
 
     Raises:
         ModelError: the base is gone or another one, an adapter is damaged or does not fit, or there is no tokenizer.
+        UsageError: there is no such device here.
 
     """
     for subject in group:
@@ -156,7 +158,7 @@ def _adapted(group: Sequence[Subject], device: str | None, progress: Progress) -
 
 def _base(subject: Subject, device: str | None, remarks: list[str], progress: Progress) -> LoadedModel:
     config = subject.config
-    chosen = _device(device or config.device, remarks)
+    chosen = _device(device, config, remarks)
     quantization, precision = _fixed(config.quantization, "none"), _fixed(config.precision, "float32")
     if chosen == "cpu" and quantization == "8bit":
         quantization = "none"
@@ -172,10 +174,10 @@ def _base(subject: Subject, device: str | None, remarks: list[str], progress: Pr
     )
 
 
-def _device(wanted: str, remarks: list[str]) -> str:
+def _device(asked: str | None, config: RunConfig, remarks: list[str]) -> str:
+    """The device that is asked for; else the run's, or in its place the best that is here."""
+    wanted = config.merged({"device": asked}).device if asked else config.device
     kind, _, number = wanted.partition(":")
-    if kind == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     here = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count(),
@@ -184,8 +186,11 @@ def _device(wanted: str, remarks: list[str]) -> str:
     }
     if here.get(kind, False):
         return wanted
-    instead = "cuda" if torch.cuda.is_available() else "cpu"
-    remarks.append(f"{wanted} is not here; {instead} takes its place.")
+    if asked and kind != "auto":
+        raise UsageError(f"--device {asked}: there is none here.", hint="`ftk doctor` lists what is.")
+    instead = "cuda" if here["cuda"] else "cpu"
+    if kind != "auto":
+        remarks.append(f"{wanted} is not here; {instead} takes its place.")
     return instead
 
 
@@ -277,7 +282,7 @@ def _whole(subject: Subject, device: str | None, progress: Progress) -> InMemory
     remarks: list[str] = []
     config, folder = subject.config, subject.folder
     assert folder is not None
-    chosen = _device(device or config.device, remarks)
+    chosen = _device(device, config, remarks)
     precision = _fixed(config.precision, "float32")
     loaded = loading.load(
         Source(subject.label, "folder", folder, None, None),

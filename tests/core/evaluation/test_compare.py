@@ -297,6 +297,10 @@ def test_a_device_that_is_not_here_is_replaced_and_told(runs: Path) -> None:
     found = compare_subjects(subjects.find(["first"]), ASKED[:1], SHORT, watcher=heard)
     assert found
     assert heard.remarks == ["cuda:7 is not here; cpu takes its place."] or torch.cuda.device_count() > 7
+    with pytest.raises(UsageError, match="--device cuda:99"):
+        in_memory.load(subjects.find(["first"]), device="cuda:99")
+    with pytest.raises(UsageError, match="'gpu' is not accepted"):
+        in_memory.load(subjects.find(["first"]), device="gpu")
 
 
 def _run(runs: Path, name: str = "first") -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -52,6 +53,7 @@ SMALL, LARGE = (80, 24), (160, 50)
 SIZES = (SMALL, LARGE)
 
 GIB = 2**30
+_FRAMES = re.compile("[\u2500-\u25ff]")
 CPU = Hardware(
     cpu="Test processor", cores=2, memory=8 * GIB, memory_available=6 * GIB, bfloat16=False, gpus=(), physical_cores=2
 )
@@ -326,6 +328,11 @@ def text(app: Any) -> str:
     width, height = app.size
     lines = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip)[:width].rstrip() for strip in lines[:height])
+
+
+def said(app: Any) -> str:
+    """The words on the screen in one line, without frames: for sentences that may be broken anywhere."""
+    return " ".join(_FRAMES.sub(" ", text(app)).split())
 
 
 def footer(app: Any) -> dict[str, str]:

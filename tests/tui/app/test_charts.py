@@ -147,7 +147,8 @@ def test_an_axis_wastes_little_and_its_marks_can_be_told_apart(ends: tuple[float
     assert 2 <= len(names) <= rows
     assert len(set(names)) == len(names)
     assert axis.high - axis.low <= 4 * (high - low)
-    places = [axis.dot(low + part / 20 * (high - low), 4 * rows) for part in range(21)]
+    row = axis.rows(4 * rows)
+    places = [row(low + part / 20 * (high - low)) for part in range(21)]
     assert places == sorted(places, reverse=True)
     assert 0 <= places[-1] <= places[0] < 4 * rows
 
@@ -170,7 +171,8 @@ def test_marks_of_a_logarithmic_axis_are_ascending_inside_and_not_too_many(
     assert marks == sorted(marks)
     assert len(marks) <= rows // 2 + 1
     assert all(axis.low <= mark <= axis.high for mark in marks)
-    assert 0 <= axis.dot(low * factor, 4 * rows) <= axis.dot(low, 4 * rows) < 4 * rows
+    row = axis.rows(4 * rows)
+    assert 0 <= row(low * factor) <= row(low) < 4 * rows
 
 
 @pytest.mark.parametrize(
@@ -440,42 +442,47 @@ def on_chart(
 def test_pictures_of_a_chart() -> None:
     async def test(pilot: Pilot[None], chart: LossChart) -> None:
         compare(pilot.app, "chart-loss-60x12")
-        await pilot.press("l")
+        chart.log_or_linear()
         await settled(pilot)
         compare(pilot.app, "chart-loss-log-60x12")
-        await pilot.press("l", "t", "plus")
+        chart.log_or_linear()
+        chart.next_curve()
+        chart.zoom_in()
         await settled(pilot)
         compare(pilot.app, "chart-rate-zoomed-60x12")
 
     on_chart(falling(420, 500), 500, test)
 
 
-def test_every_key_of_a_chart() -> None:
+def test_everything_that_can_be_done_with_a_chart() -> None:
     async def test(pilot: Pilot[None], chart: LossChart) -> None:
-        chart.focus()
-        works = lambda: {key for key in ("zoom_out", "whole", "pan") if chart.check_action(key, (-1,))}  # noqa: E731
-        assert works() == set()
-        await pilot.press("plus")
+        def possible() -> set[str]:
+            return {what for what in ("zoom_out", "whole", "left", "right") if chart.may(what)}
+
+        assert possible() == set()
+        chart.zoom_in()
         assert chart.window == (500, 1000)
-        assert works() == {"zoom_out", "whole", "pan"}
-        assert not chart.check_action("pan", (1,))
-        await pilot.press("left")
+        assert possible() == {"zoom_out", "whole", "left"}
+        chart.left()
         assert chart.window == (375, 875)
-        assert chart.check_action("pan", (1,))
-        await pilot.press("right")
+        assert possible() == {"zoom_out", "whole", "left", "right"}
+        chart.right()
         assert chart.window == (500, 1000)
-        await pilot.press("minus")
+        chart.zoom_out()
         assert chart.window == (0, 1000)
-        await pilot.press("equals_sign", "plus", "w")
+        chart.zoom_in()
+        chart.zoom_in()
+        chart.whole()
         assert chart.window == (0, 1000)
-        await pilot.press("l")
+        chart.log_or_linear()
         assert "loss, log" in chart.shows()
-        await pilot.press("l")
+        chart.log_or_linear()
         for curve in CURVES[1:]:
-            await pilot.press("t")
+            chart.next_curve()
             assert curve.name in chart.shows()
-        await pilot.press("t")
+        chart.next_curve()
         assert " loss " in chart.shows()
+        await pilot.pause()
         assert pilot.app.changes == 14  # type: ignore[attr-defined]
 
     on_chart(falling(1000, 1000), 1000, test)
@@ -526,7 +533,7 @@ def test_a_resumption_takes_back_what_is_computed_again() -> None:
 
 def test_a_chart_without_numbers_says_so() -> None:
     async def test(pilot: Pilot[None], chart: LossChart) -> None:
-        assert "no numbers yet" in chart.shows()
+        assert "begins with the first step" in chart.shows()
 
     on_chart(Series(), 100, test)
 
