@@ -407,6 +407,7 @@ def test_save_and_stop_waits_for_the_run_and_leaves() -> None:
         path = str(engine.runner.run.path / "checkpoints" / "step-000003")
         engine.runner.tell(CheckpointSaved(step=3, path=path, bytes=1, seconds=0.1))
         engine.runner.stopped()
+        await until(pilot, lambda: app.return_value is not None)
 
     assert drive(test, engine=engine).return_value == 75
 
