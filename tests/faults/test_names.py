@@ -120,8 +120,6 @@ def test_runs_are_found_renamed_and_deleted_only_in_their_folder(world: Path, na
     if name != "mine" and "mine" not in Path(name).parts:
         with suppress(FtkError):
             run_edit.delete(run_edit.find(name))
-        with suppress(FtkError):
-            run_edit.delete(RunFolder(files.runs_dir() / name))  # as a program might
     assert inside("FTK_RUNS") == runs
     assert outside(world) == before
 

@@ -269,7 +269,7 @@ def test_requests_that_are_none(serve: Callable[..., Server]) -> None:
     ):  # fmt: skip
         assert client.ask(method, path, body, headers)[0] == status, (method, path, body)
     with socket.create_connection(client.address.split(":")) as raw:  # type: ignore[arg-type]
-        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 411")
     assert client.chat()[0] == 200
 
@@ -310,7 +310,7 @@ def test_a_client_that_goes_away_frees_its_place(serve: Callable[..., Server]) -
         body = json.dumps({"messages": QUESTION, "max_tokens": 200, "stream": stream, "temperature": 0}).encode()
         raw = socket.create_connection((host, int(port)))
         raw.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
