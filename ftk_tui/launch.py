@@ -51,7 +51,7 @@ def open_app(settings: RunConfig | None = None, preset: str | None = None) -> in
 
     with OwnTerminal() as terminal:
         app = _made(settings, preset, terminal)
-        with AppSignals(app, terminal) as signals, LibraryLog(app.note):
+        with AppSignals(app, terminal) as signals, LibraryLog(app.note, sys.__stderr__):
             code = _shown(app)
     return _afterwards(app, terminal, signals, code)
 

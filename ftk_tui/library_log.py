@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from ftk.secrets import redact
 
@@ -22,12 +21,13 @@ class LibraryLog(logging.Handler):
 
     Args:
         tell: Called with a line, in whatever thread said it.
+        file: Where the lines are written too.
 
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], file: TextIO | None = None) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
+        self._tell, self._file = tell, file
         self._told: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -53,6 +53,6 @@ class LibraryLog(logging.Handler):
         if line in self._told or len(self._told) >= _MOST:
             return
         self._told.add(line)
-        if sys.__stderr__ is not None:
-            print(line, file=sys.__stderr__)
+        if self._file is not None:
+            print(line, file=self._file)
         self._tell(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ftk.errors import FtkError
@@ -235,7 +236,7 @@ class Session:
         self._paused = False
         self._stopping = self._stopping and self.own
         if event.folder and not self._follower:
-            self.run = RunFolder.open(event.folder)
+            self.run = RunFolder(Path(event.folder))
 
     def note(self, text: str) -> None:
         """Keep what a library said, as a warning with the code `LIBRARY`; may be called from any thread."""
