@@ -56,6 +56,8 @@ class HomeScreen(StepScreen):
     def __init__(self) -> None:
         super().__init__()
         self._runs: list[RunSummary] | None = None
+        self._hidden = 0
+        """How many runs are not shown."""
         self._looking = False
         self._doing = ""
         """What a thread is doing with a run, in words."""
@@ -97,7 +99,7 @@ class HomeScreen(StepScreen):
 
     def _show(self, runs: list[RunSummary]) -> None:
         self._looking = False
-        self._runs = runs[:_MOST]
+        self._runs, self._hidden = runs[:_MOST], len(runs[_MOST:])
         self.query_one(RunTable).show(self._runs, partial(style, self.app))
         self._describe()
 
@@ -129,7 +131,8 @@ class HomeScreen(StepScreen):
             about.update("Looking at the runs here …")
         elif run is None:
             first = "" if self._runs else "No runs here yet. "
-            about.update(f"{first}Enter begins one: choose a model and data, train, compare what was learnt.")
+            older = f"\nNot shown: {self._hidden} older ones: `ftk runs` lists all." if self._hidden else ""
+            about.update(f"{first}Enter begins one: choose a model and data, train, compare what was learnt.{older}")
         else:
             about.update(_about(run, own=self._own(run)))
 

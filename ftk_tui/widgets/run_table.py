@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from ..text import shown
@@ -32,6 +33,11 @@ _LEAST = 16  # columns that a run's name gets at least
 
 class RunTable(DataTable[Text]):
     """A run a line. Only what changed is drawn again, and the cursor stays on its run."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home", "scroll_top", "First run", id="runs.first", show=False),
+        Binding("end", "scroll_bottom", "Last run", id="runs.last", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False)
