@@ -18,9 +18,12 @@ from ..target import Exported
 from . import llama_cpp, reading, weights, writing
 
 TYPES = (*weights.WRITTEN, *llama_cpp.QUANTISATIONS)
-_FAR = {"f32": 0.05, "f16": 0.05, "bf16": 0.05, "q8_0": 0.1}
-"""Average difference, as a part of the logits' spread, from which a file counts as broken; fewer bits have no limit."""
-_FAR_IN_LLAMA_CPP = 0.1  # it computes in other formats and orders
+_FAR = {"f32": 0.05, "f16": 0.05, "bf16": 0.1, "q8_0": 0.25}
+"""Average difference, as a part of the logits' spread, from which a file counts as broken; fewer bits have no limit.
+
+SmolLM2-135M has 0.002 in f16 and 0.06 in q8_0, and 0.005 and 0.1 in llama.cpp; rows in a wrong order have over 1.
+"""
+_IN_LLAMA_CPP = 2  # times as far, because it computes in other formats
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _llama_cpp(path: Path, merged: Merged, kind: str) -> str:
         apart = probe.difference(merged.logits, opinion.logits(merged.rows))
     finally:
         opinion.close()
-    if kind in weights.WRITTEN and apart.relative > _FAR_IN_LLAMA_CPP:
+    if apart.relative > _IN_LLAMA_CPP * _FAR.get(kind, 1e9):
         raise ExportError(f"llama.cpp computes something else from {path.name}: {apart}.")
     return f"Loaded by llama.cpp: the same tokens, {apart}."
 

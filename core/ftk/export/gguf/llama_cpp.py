@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,23 @@ def _run(program: Path, source: Path, made: Path, kind: str) -> None:
         raise ExportError(f"{program} failed (exit code {done.returncode}): {lines[-1][:200]}")
 
 
+@cache
+def _silenced() -> Any:
+    """Keep llama.cpp from writing to the terminal; what is returned has to live as long as it may try."""
+    import llama_cpp
+
+    @llama_cpp.llama_log_callback
+    def silent(level: int, text: bytes, user_data: Any) -> None:
+        """Nothing."""
+
+    llama_cpp.llama_log_set(silent, None)
+    return silent
+
+
 def _with_package(source: Path, made: Path, kind: str) -> None:
     import llama_cpp
 
+    _silenced()
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
     failed = llama_cpp.llama_model_quantize(str(source).encode(), str(made).encode(), options)
@@ -90,9 +105,10 @@ class Opinion:
 
     """
 
-    def __init__(self, path: Path, context: int = 512) -> None:
+    def __init__(self, path: Path, context: int = 256) -> None:
         from llama_cpp import Llama
 
+        _silenced()
         try:
             self._model: Any = Llama(str(path), n_ctx=context, n_gpu_layers=0, logits_all=True, verbose=False)
         except (ValueError, RuntimeError, AssertionError) as error:
