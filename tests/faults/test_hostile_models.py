@@ -114,9 +114,10 @@ def test_weights_that_are_no_numbers_are_found_before_training(model: Path, bad:
 
 def test_scales_of_packed_weights_are_looked_at(model: Path) -> None:
     weights = load_file(model / "model.safetensors")
-    weights["model.layers.1.mlp.up_proj.weight"][:] = float("inf")
-    save_file(weights, model / "model.safetensors", {"format": "pt"})
-    refusal(model, "not finite", "up_proj", quantization="nf4")
+    for bad in (float("inf"), float("nan")):
+        weights["model.layers.1.mlp.up_proj.weight"][3, 5] = bad
+        save_file(weights, model / "model.safetensors", {"format": "pt"})
+        refusal(model, "not finite", "up_proj", quantization="nf4")
 
 
 def test_large_numbers_are_numbers(model: Path) -> None:
@@ -133,19 +134,19 @@ def test_every_cut_and_every_changed_bit_of_the_header_is_told(model: Path) -> N
     for size in (0, 7, 8, 100, 8 + length, len(whole) - 1):
         path.write_bytes(whole[:size])
         refusal(model, "model.safetensors is damaged")
-    for bit in range(64):  # of the header's length
+    for bit in range(0, 64, 3):  # of the header's length
         changed = int.from_bytes(whole[:8], "little") ^ (1 << bit)
         path.write_bytes(changed.to_bytes(8, "little") + whole[8:])
         refusal(model, "model.safetensors is damaged")
     refused = 0
-    for place in range(8, 8 + min(length, 400), 3):
+    for place in range(8, 8 + min(length, 400), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         try:
             opened(model)  # a changed digit of a text that nobody reads
         except ModelError as error:
             refused += 1
             assert str(model) in str(error)
-    assert refused > 100
+    assert refused > 40
 
 
 def test_weights_of_another_shape_are_named(model: Path) -> None:
@@ -193,7 +194,7 @@ ABSURD = {
     [
         *({key: value} for key, value in ABSURD.items()), ABSURD,
         {"hidden_size": 48_000, "intermediate_size": 480_000, "num_attention_heads": 4000},  # gigabytes, not more
-        {"num_hidden_layers": 5000}, {"num_hidden_layers": 900}, {"hidden_size": 0}, {"hidden_size": -48},
+        {"num_hidden_layers": 5000}, {"num_hidden_layers": 300}, {"hidden_size": 0}, {"hidden_size": -48},
         {"hidden_size": "48"}, {"hidden_size": None}, {"num_attention_heads": 0}, {"vocab_size": 10**400},
         {"model_type": "../../llama"}, {"model_type": 7}, {"model_type": None, "architectures": []},
         {"rope_parameters": {"rope_type": "none", "rope_theta": 1}}, {"hidden_act": "__import__('os')"},
@@ -254,16 +255,35 @@ def test_a_chat_template_reaches_nothing_outside_of_itself(model: Path, mark: Pa
         "{{ cycler.__init__.__globals__.os.system('touch " + str(mark) + "') }}"
         "{% for c in ''.__class__.__mro__[1].__subclasses__() %}{{ c }}{% endfor %}"
     )
-    with pytest.raises(ftk.FtkError) as refused:
+    with pytest.raises(ftk.FtkError, match="unsafe"):
         QuickTrainer(str(model), tiny.ROWS, device="cpu", precision="float32", max_steps=1).train()
-    assert refused.value.hint
     assert not mark.exists()
 
 
-def test_the_attention_that_a_configuration_asks_for_is_not_fetched(model: Path) -> None:
+@pytest.mark.parametrize("kernel", ["someone/evil-kernel", "kernels-community/flash-attn3", "flash_attention_2"])
+def test_the_attention_that_a_configuration_asks_for_is_not_fetched(
+    model: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import modeling_utils
+
+    def fetched(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a kernel was asked for")
+
+    monkeypatch.setattr(modeling_utils, "lazy_import_flash_attention", fetched)
     for key in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
-        change(model / "config.json", **{key: "someone/evil-kernel"})
-    assert opened(model).model.config._attn_implementation == "sdpa"
+        change(model / "config.json", **{key: kernel})
+    for options in ({}, {"quantization": "nf4"}):
+        assert opened(model, **options).model.config._attn_implementation == "sdpa"
+
+
+def test_an_adapter_beside_a_model_leads_to_no_other_model(model: Path, model_folder: Folder) -> None:
+    """transformers would load the base that the adapter names, wherever that is."""
+    (model / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(model_folder("gpt2"))})
+    )
+    refusal(model, "adapter_config.json", "only one of them")
+    with pytest.raises(ModelError, match="only one of them"):
+        loading.load(sources.Source("x", "folder", model, None, None))
 
 
 # --- links, pipes and devices -------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def load(
     assert path is not None
     progress("quantise" if quantization != "none" else "load", source.name, None, None)
     soundness.check_files(path)
+    soundness.check_no_adapter(path)
     sources.check_code(source, path)
     model = _explained(source, lambda: _read(path, quantization, precision, device, code=source.runs_code))
     model.name_or_path = model.config._name_or_path = source.reference
@@ -96,8 +97,9 @@ def _read(path: Path, quantization: str, precision: str, device: str, *, code: b
     def from_folder(attention: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
             str(folder),
+            config=_configuration(folder, attention, code=code),
             dtype=dtype,
-            attn_implementation=attention,  # by name, so that no configuration can ask for a kernel off the Hub
+            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=code,
             local_files_only=True,
@@ -115,10 +117,23 @@ def _read(path: Path, quantization: str, precision: str, device: str, *, code: b
 
 def _made(path: Path, attention: str) -> Any:
     """The model that a configuration describes, without its weights."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+    config = _configuration(path, attention, code=False)
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention, trust_remote_code=False)
+
+
+def _configuration(path: Path, attention: str, *, code: bool) -> Any:
+    """The configuration of a folder, with the attention that we want.
+
+    A name that stands in a `config.json` under `_attn_implementation` comes before one that is asked for, and may be
+    that of a kernel to be fetched off the Hub; so it is overwritten here.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(path), trust_remote_code=code, local_files_only=True)
+    config._attn_implementation = attention
+    return config
 
 
 def _quiet() -> None:
@@ -151,7 +166,13 @@ def load_tokenizer(source: Source) -> Any:
     if (source.path / "config.json").is_file():
         soundness.check_config(source.path)
     options = {"trust_remote_code": source.runs_code, "local_files_only": True}
-    tokenizer = _explained(source, lambda: AutoTokenizer.from_pretrained(str(source.path), **options))
+
+    def tried() -> Any:
+        found = AutoTokenizer.from_pretrained(str(source.path), **options)
+        found.decode(found("Does it work? Yes: 1 + 1 = 2.")["input_ids"])
+        return found
+
+    tokenizer = _explained(source, tried)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {source.name} has no end-of-text token.")
     if tokenizer.pad_token_id is None:

@@ -61,6 +61,20 @@ def check_files(folder: Path) -> None:
             )
 
 
+def check_no_adapter(folder: Path) -> None:
+    """See that there is no adapter beside a model: transformers would load the base that it names instead.
+
+    Raises:
+        ModelError: there is one.
+
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} holds a model and an adapter (adapter_config.json), and only one of them can be meant.",
+            hint="Move the adapter into a folder of its own.",
+        )
+
+
 def shards(folder: Path) -> list[str]:
     """The names of the weight files of a folder, by its index if it has one.
 
@@ -214,7 +228,7 @@ def not_finite(named: Iterable[tuple[str, Any]]) -> list[str]:
 def _looked_at(model: Any) -> Iterator[tuple[str, Any]]:
     for name, weight in model.named_parameters():
         state = getattr(weight, "quant_state", None)
-        scales = [getattr(state, "absmax", None), getattr(getattr(state, "state2", None), "absmax", None)]
+        scales = [getattr(state, "absmax", None), getattr(state, "offset", None)]  # of which the latter is their mean
         yield from ((name, tensor) for tensor in (weight, *scales) if tensor is not None)
 
 

@@ -29,7 +29,7 @@ _OTHERWISE = (
 )
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+", re.ASCII)
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
-_UNWANTED = ["*/*", "consolidated*", "*.bin", "*.pth"]
+_UNWANTED = ["*/*", "consolidated*", "adapter_*", "*.bin", "*.pth"]
 _TOKENIZERS = ["tokenizer*", "vocab*", "*.model", "tekken.json"]
 
 
@@ -169,18 +169,24 @@ def check_folder(path: Path) -> None:
             none of the folder's.
 
     """
+    soundness.check_files(path)
     if not (path / "config.json").is_file():
-        raise ModelError(f"{path} holds no config.json, so it is not a model folder.")
+        raise ModelError(
+            f"{path} holds no config.json, so it is not a model folder.",
+            hint="Give the folder with config.json, weights and tokenizer; an adapter belongs to its base model.",
+        )
+    soundness.check_no_adapter(path)
     if not any(path.glob("*.safetensors")):
         pickled = any(path.glob("*.bin")) or any(path.glob("*.pth"))
         what = "only pickled weights, which can run code when read" if pickled else "no weights"
         raise ModelError(
             f"{path} holds {what}; ftk reads .safetensors.",
-            hint="Save it once with model.save_pretrained(folder) where you trust the file." if pickled else None,
+            hint="Save it once with model.save_pretrained(folder) where you trust the file."
+            if pickled
+            else "Fetch or copy the model again.",
         )
     if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
         raise ModelError(f"{path} holds no tokenizer.", hint="Save it beside the weights: tokenizer.save_pretrained().")
-    soundness.check_files(path)
     if missing := [name for name in soundness.shards(path) if not (path / name).is_file()]:
         raise ModelError(f"{path} is incomplete: {', '.join(missing[:3])} missing.", hint="Fetch the model again.")
 
