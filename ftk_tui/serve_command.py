@@ -20,7 +20,7 @@ from .parsing import command_parser
 from .runs_report import line
 
 if TYPE_CHECKING:
-    from ftk.export.serving.http import Server
+    from ftk.export.serving.server import Server
     from ftk.export.source import Trained
 
 _DESCRIPTION = """\
@@ -97,7 +97,7 @@ def _key(variable: str | None) -> str | None:
 
 def _server(trained: Trained, options: argparse.Namespace, key: str | None) -> Server:
     from ftk.export import loading
-    from ftk.export.serving.http import Limits, Server
+    from ftk.export.serving.server import Limits, Server
 
     with busy(as_json=options.json) as tell:
         loaded = loading.load(trained, progress=tell)

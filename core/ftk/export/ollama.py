@@ -123,7 +123,9 @@ def _taken_apart(tokenizer: Any) -> Shape | None:
     between, back, end = _between(talk, _U, _A), _between(talk, _A, _V), talk.partition(_B)[2]
     plain = _render(tokenizer, [u], prompt=False).partition(_U)[2]
     after_user = plain if tail.startswith(plain) and between.startswith(plain) else ""
-    begin = tokenizer.bos_token if tokenizer.bos_token and head.startswith(tokenizer.bos_token) else ""
+    begin = tokenizer.bos_token or ""
+    once = talk.count(begin) == 1 or templates.beginning(tokenizer)  # SmolLM2's also begins every turn
+    begin = begin if once and head.startswith(begin) else ""
     head = head.removeprefix(begin)
     before_user = back[len(end) :] if end and back.startswith(end) else ""
     if not before_user or not head.endswith(before_user):

@@ -102,7 +102,7 @@ def test_nothing_is_sent_where_everybody_would_see_it_unasked(
 
 @pytest.mark.parametrize(
     ("step", "status", "told"),
-    [("create", 403, "may not write there"), ("commit", 500, "HTTP|500|Server"), ("info", 401, "HTTP 401")],
+    [("create", 403, "may not write there"), ("commit", 400, "400|Bad Request|refused"), ("info", 401, "HTTP 401")],
 )
 def test_a_hub_that_refuses_is_told_without_the_token(
     run: Callable[..., Trained], server: UploadServer, home: Path, step: str, status: int, told: str

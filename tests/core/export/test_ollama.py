@@ -155,6 +155,14 @@ def test_the_token_that_llama_cpp_puts_first_is_not_written_twice() -> None:
     assert "<bos>" not in ollama.modelfile(tokenizer, "m.gguf", None, 256)[0]
 
 
+def test_a_beginning_that_also_begins_every_turn_stays_with_the_turns() -> None:
+    tokenizer = _tokenizer("smollm2")
+    tokenizer.bos_token = "<|im_start|>"
+    shape = ollama.shape_of(tokenizer)
+    assert shape is not None
+    assert (shape.begin, shape.user[0]) == ("", "<|im_start|>user\n")
+
+
 def test_the_modelfile_lies_beside_the_file(run: Callable[..., Trained], tmp_path: Path) -> None:
     trained = run(system_prompt="Be a lighthouse keeper.")
     made = exporting.export(trained, tmp_path / "out", Options("q8_0", modelfile=True))

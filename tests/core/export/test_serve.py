@@ -22,7 +22,7 @@ from ftk.errors import ExportError
 from ftk.evaluation.generate import Prompt, Sampling, generate, without_adapter
 from ftk.export import loading, source
 from ftk.export.serving import texts
-from ftk.export.serving.http import Limits, Server
+from ftk.export.serving.server import Limits, Server
 from ftk.models.loading import LoadedModel
 from tests import tiny
 

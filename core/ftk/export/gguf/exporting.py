@@ -89,9 +89,7 @@ def export(
             quantise(plain, path, options.kind)
             plain.unlink()
         checks = [_merge_told(trained, merged), *_checked(path, merged, options.kind, progress)]
-        notes = list(merged.notes)
-        if options.modelfile:
-            notes += _modelfile(trained, merged.tokenizer, path, context)
+        notes = merged.notes + (_modelfile(trained, merged.tokenizer, path, context) if options.modelfile else [])
         (staging / "README.md").write_text(card.write(trained, kind, checks, file=path.name), encoding="utf-8")
         (staging / "LICENCE_NOTE.md").write_text(card.licence_note(trained) + "\n", encoding="utf-8")
         target.mark(staging, trained, kind, checks, type=options.kind)

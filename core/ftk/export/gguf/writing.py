@@ -49,21 +49,16 @@ def write(
         OSError: the disk is full.
 
     """
-    import gguf
     import numpy
 
     if number_format not in weights.WRITTEN:
         raise ExportError(f"ftk does not write {number_format!r} itself.", hint=f"It writes {weights.WRITTEN}.")
     config, given = model.config.get_text_config(), model.state_dict()
     stored = weights.plan(config, given, number_format)
-    words = vocabulary.read(tokenizer, given[_embedding(given)].shape[0])
-    writer = gguf.GGUFWriter(None, metadata.architecture_of(config))
-    _describe(writer, name, number_format, about or {})
-    metadata.write(writer, config)
-    vocabulary.write(writer, words, tokenizer)
-    factors = metadata.position_factors(config)
-    if factors:
-        writer.add_tensor("rope_freqs.weight", numpy.array(factors, numpy.float32))
+    writer = _described(model, tokenizer, name, number_format, about or {})
+    factors = _factors(config)
+    if factors is not None:
+        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     for part in stored:
         writer.add_tensor_info(part.name, part.shape, numpy.dtype("f4"), part.bytes, raw_dtype=part.kind)
     writer.open_output_file(path)
@@ -71,8 +66,8 @@ def write(
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        if factors:
-            writer.write_tensor_data(numpy.array(factors, numpy.float32))
+        if factors is not None:
+            writer.write_tensor_data(factors)
         total, done = sum(part.bytes for part in stored), 0
         for part, array in weights.numbers(stored, given, config):
             writer.write_tensor_data(array)
@@ -83,8 +78,25 @@ def write(
         writer.close()
 
 
-def _embedding(given: dict[str, Any]) -> str:
-    return next(name for name in given if name.endswith(("embed_tokens.weight", "wte.weight")))
+def _factors(config: Any) -> Any:
+    """The slower angles of Llama 3 as an array; None for all others."""
+    import numpy
+
+    factors = metadata.position_factors(config)
+    return None if factors is None else numpy.array(factors, numpy.float32)
+
+
+def _described(model: Any, tokenizer: Any, name: str, number_format: str, about: dict[str, str]) -> Any:
+    """A writer that knows everything of a file but its tensors."""
+    import gguf
+
+    config = model.config.get_text_config()
+    words = vocabulary.read(tokenizer, model.get_input_embeddings().weight.shape[0])
+    writer = gguf.GGUFWriter(None, metadata.architecture_of(config))
+    _describe(writer, name, number_format, about)
+    metadata.write(writer, config)
+    vocabulary.write(writer, words, tokenizer)
+    return writer
 
 
 def _describe(writer: Any, name: str, number_format: str, about: dict[str, str]) -> None:

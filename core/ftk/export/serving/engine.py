@@ -25,8 +25,6 @@ from ...training.recovery import give_back_memory, is_out_of_memory
 from .protocol import ApiError, Written
 from .texts import Stream
 
-_LOOK_EVERY_S = 0.5
-
 
 @dataclass(frozen=True)
 class Part:
