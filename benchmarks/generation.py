@@ -75,11 +75,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def asked(count: int) -> list[Any]:
-    """Prompts of the samples' held-out rows, of each sample as many."""
+    """Prompts of the samples, of each as many, as long as there are: held-out rows first."""
     from ftk import load_sample_dataset
     from ftk.evaluation.generate import Prompt
 
-    parts = [load_sample_dataset(name).held_out for name in SAMPLES]
+    parts = [[*sample.held_out, *sample.rows] for sample in map(load_sample_dataset, SAMPLES)]
     rows = [part[place] for place in range(max(map(len, parts))) for part in parts if place < len(part)]
     return [Prompt(row.messages[:-1]) for row in rows[:count]]
 

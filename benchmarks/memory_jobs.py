@@ -86,8 +86,9 @@ def estimate(job: Job) -> dict[str, Any]:
     for case in job["cases"]:
         targets = case["settings"].get("lora_targets")
         settings = memory.Settings(**{**case["settings"], "lora_targets": tuple(targets) if targets else None})
-        traced = memory.estimate(MODELS[case["model"]], settings, device, trace=True)
-        rough = memory.estimate(MODELS[case["model"]], settings, device, trace=False)
+        model = {**MODELS[case["model"]], "dtype": settings.precision}  # as `make` writes it
+        traced = memory.estimate(model, settings, device, trace=True)
+        rough = memory.estimate(model, settings, device, trace=False)
         found.append({**traced.to_dict(), "formula": {"tensors": rough.tensors, "process": rough.process}})
     return {"cases": found, "versions": contestants.versions()}
 

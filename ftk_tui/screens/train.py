@@ -150,6 +150,9 @@ class TrainScreen(StepScreen):
     def _show(self) -> None:
         """Bring everything up to date; each part draws only what is another than before."""
         state, session = self._state, self.session
+        another = state != self._shown_state
+        if another:
+            self._shown_state, self._said = state, ""
         empty = not session.series.steps and not (session.active or session.log)
         before = state in ("none", "planning") or (state == "failed" and empty)
         self.set_class(before, "-before")
@@ -161,8 +164,7 @@ class TrainScreen(StepScreen):
             self.query_one("#settings", Static).update(self._outlook())
         else:
             self._show_run()
-        if state != self._shown_state:
-            self._shown_state, self._said = state, ""
+        if another:
             self.refresh_bindings()
 
     def _show_standing(self, state: str) -> None:

@@ -13,7 +13,7 @@ from .painted import Painted, Row
 if TYPE_CHECKING:
     from ftk.events import Phase, Step
 
-NAMES = PHASES | {"plan": "Planning", "look": "Looking at the run"}
+NAMES = PHASES | {"read": "Reading the data", "plan": "Planning", "look": "Looking at the run"}
 """The phases of a run, and what comes before it."""
 DONE, LEFT = "━", "─"
 _BAR = 30

@@ -50,7 +50,10 @@ def estimate(
     settings = settings or Settings()
     card = _card(device)
     described = describe(model)
-    census, found, basis = _peak(described, settings, card, trace, machine)
+    unpacked = _unpacks(formula.census(described, settings), settings, card, machine)
+    census, found, basis = _peak(described, settings, card, trace, unpacked=unpacked)
+    if not unpacked:
+        census = replace(census, unpacked=0)
     return _breakdown(described, settings, card, census, found, basis)
 
 
@@ -163,12 +166,10 @@ def _room(device: str | Card, free: int | None) -> int:
 
 
 def _peak(
-    model: Described, settings: Settings, card: Card | None, trace: bool | None, machine: int | None
+    model: Described, settings: Settings, card: Card | None, trace: bool | None, *, unpacked: bool
 ) -> tuple[Census, Peak, str]:
     """What lies still, the moment of the most, and how both were found."""
     accumulates = settings.gradient_accumulation > 1
-    rough = formula.census(model, settings)
-    unpacked = _unpacks(rough, settings, card, machine)
     known = kept.traces(model, settings, card, unpacked=unpacked)
     here = known.knows(settings.batch_size, settings.max_length, accumulates=accumulates)
     reason = "nothing was to be imported"
@@ -181,9 +182,9 @@ def _peak(
             words = " ".join(str(error).split())[:120]
             reason = f"the model's code could not be traced ({type(error).__name__}: {words})"
         else:
-            return _without(known.census, unpacked), timeline.peak(found), "trace"
-    found_roughly = formula.peak(model, settings, card, unpacked=unpacked)
-    return _without(rough, unpacked), found_roughly, f"formula: {reason}"
+            return known.census, timeline.peak(found), "trace"
+    roughly = formula.peak(model, settings, card, unpacked=unpacked)
+    return formula.census(model, settings), roughly, f"formula: {reason}"
 
 
 def _unpacks(rough: Census, settings: Settings, card: Card | None, machine: int | None) -> bool:
@@ -191,10 +192,6 @@ def _unpacks(rough: Census, settings: Settings, card: Card | None, machine: int 
     if card or settings.quantization != "nf4" or not settings.fast:
         return False
     return rough.parameters * settings.item < (machine or hardware.usable_memory()) / 3
-
-
-def _without(census: Census, unpacked: bool) -> Census:
-    return census if unpacked else replace(census, unpacked=0)
 
 
 def _imported() -> bool:
@@ -210,7 +207,7 @@ def _breakdown(
     standing = 0
     if settings.gradient_accumulation > 1:  # the sums of the micro-batches before
         standing = 4 * (copied or trained)
-    later = _after_backward(settings, census)
+    later, passed = _after_backward(settings, census), found.passed
     if standing + found.total < later.total:
         found, standing = later, 0
     batch = _batch(settings, card)
@@ -231,11 +228,9 @@ def _breakdown(
         loss=found.passing if computing else 0,
         workspace=(0 if computing else found.passing) + (card.workspace if card else 0),
         batch=batch,
-        context=0,
-        fragmentation=0,
         paged=paged,
     )
-    return process.completed(made, card, census)
+    return process.completed(made, model, card, census, replace(found, passed=passed))
 
 
 def _after_backward(settings: Settings, census: Census) -> Peak:

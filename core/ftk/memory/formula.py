@@ -32,7 +32,7 @@ def census(model: Described, settings: Settings) -> Census:
     in_layers = sizes.layers * sum(inside * out for _, inside, out in linears)
     experts = sizes.layers * (sizes.experts - 1) * (3 if sizes.gated else 2) * sizes.hidden * sizes.inner
     norms = (sizes.layers * sizes.norms + 1) * sizes.hidden
-    counted = embedding * (1 if sizes.tied else 2) + in_layers + experts + norms
+    counted = embedding * (1 if sizes.tied else 2) + in_layers + experts + norms + sizes.places * sizes.hidden
     parameters = model.entry.weights if model.entry else counted
     item, packed = settings.item, 0
     if settings.quantization == "nf4":
@@ -48,6 +48,7 @@ def census(model: Described, settings: Settings) -> Census:
         trained=trained,
         copied=trained if item < 4 else (),
         parameters=parameters,
+        packed=in_layers if packed else 0,
     )
 
 
@@ -101,6 +102,7 @@ def trace(model: Described, settings: Settings, card: Card | None, *, unpacked: 
     if settings.quantization != "none" and not unpacked:
         widest = item * max(inside * out for _, inside, out in sizes.linears)
         passing, forward = passing + widest, forward + widest
+    passed = tokens * item * (9 * sizes.inner * sizes.used + 16 * (sizes.hidden + sizes.queries))
     stays = stream if settings.gradient_checkpointing else kept
     gradients = item * sum(_trained(sizes, model.architecture, settings, 0)[:-1]) // sizes.layers
     if settings.method == "full":
@@ -112,8 +114,8 @@ def trace(model: Described, settings: Settings, card: Card | None, *, unpacked: 
         Stage("begin", stream + mask, stream + mask),
         Stage("forward all", kept + forward, stays),
         Stage("loss", loss, 2 * stream),
-        Stage("turn", 5 * stream + 2 * output, output - 2 * stream),
-        Stage("backward all", (kept if settings.gradient_checkpointing else 0) + passing, gradients - stays),
+        Stage("turn", 5 * stream + 2 * output, output - 2 * stream, 10 * stream + 3 * output),
+        Stage("backward all", (kept if settings.gradient_checkpointing else 0) + passing, gradients - stays, passed),
     ]
     left = {"backward all": gradients, "turn": output}
     return Trace(("all",) * sizes.layers, {stage.name: stage for stage in stages}, left)

@@ -180,7 +180,7 @@ def _pack_8bit(module: Any) -> None:
 
 def census(model: Any) -> Census:
     """Count the tensors of a model that `make` made; one that is used twice counts once."""
-    stored = weights = unpacked = adapters = parameters = 0
+    stored = weights = unpacked = adapters = parameters = packed_ones = 0
     item = model.get_input_embeddings().weight.element_size()
     by_layer = {id(module.weight): module for module in packed(model)}
     trained_ones: list[Tensor] = []
@@ -195,6 +195,7 @@ def census(model: Any) -> Census:
             stored += nf4_bytes(count) if four else int8_bytes(module.out_features, count)
             unpacked += count * item if four else 0
             parameters += count
+            packed_ones += count
         else:
             weights += parameter.nbytes
             parameters += parameter.numel()
@@ -206,6 +207,7 @@ def census(model: Any) -> Census:
         trained=tuple(parameter.numel() for parameter in trained_ones),
         copied=tuple(parameter.numel() for parameter in trained_ones if parameter.dtype != torch.float32),
         parameters=parameters,
+        packed=packed_ones,
     )
 
 

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .stages import Stage
 
 StandIn = Callable[..., Any]
+_LARGE = 2**20
+"""Bytes from which a block counts as passing through: smaller ones find room between the others."""
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[misc]
@@ -34,7 +36,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
         self._stand_ins, self._rounding = stand_ins, rounding
         self._alive: dict[int, Any] = {}
         self.live = 0
-        self._peak = self._begin = 0
+        self._peak = self._begin = self._passed = 0
         self._name = ""
         self.stages: list[Stage] = []
         for tensor in known:
@@ -43,8 +45,9 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
     def mark(self, name: str) -> None:
         """The stage so far is over, and the one of this name begins."""
         if self._name:
-            self.stages.append(Stage(self._name, self._peak - self._begin, self.live - self._begin))
-        self._name, self._begin, self._peak = name, self.live, self.live
+            peak, change = self._peak - self._begin, self.live - self._begin
+            self.stages.append(Stage(self._name, peak, change, self._passed))
+        self._name, self._begin, self._peak, self._passed = name, self.live, self.live, 0
 
     @property
     def current(self) -> str:
@@ -81,13 +84,16 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
         if key in self._alive:
             return
         size = -(-storage.nbytes() // self._rounding) * self._rounding
-        self._alive[key] = weakref.ref(storage, lambda _: self._forget(key, size))
+        born = len(self.stages)
+        self._alive[key] = weakref.ref(storage, lambda _: self._forget(key, size, born))
         self.live += size
         self._peak = max(self._peak, self.live)
 
-    def _forget(self, key: int, size: int) -> None:
+    def _forget(self, key: int, size: int, born: int) -> None:
         del self._alive[key]
         self.live -= size
+        if size >= _LARGE and born == len(self.stages):
+            self._passed += size
 
 
 def _together(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ _TENSORS = (
     "workspace",
     "batch",
 )
+_BESIDES = ("context", "mapped", "loading", "fragmentation")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ class Breakdown:
         workspace: What passes: temporaries of a layer, and cuBLAS's workspace on a card.
         batch: Tokens, positions and labels.
         context: What CUDA takes, or on a processor the interpreter with its libraries.
+        mapped: On a processor, pages of the weight file that stay mapped although their weights were packed.
+        loading: What loading the model takes beyond all that training takes.
         fragmentation: What the allocator holds beyond what it gave out.
         paged: Moments in managed memory, which leave the card when it is full; part of neither sum.
+        snapshot: Main memory for a checkpoint's copy, while it is written beside the training; part of neither sum.
 
     """
 
@@ -62,9 +66,12 @@ class Breakdown:
     loss: int
     workspace: int
     batch: int
-    context: int
-    fragmentation: int
+    context: int = 0
+    mapped: int = 0
+    loading: int = 0
+    fragmentation: int = 0
     paged: int = 0
+    snapshot: int = 0
 
     @property
     def tensors(self) -> int:
@@ -74,11 +81,11 @@ class Breakdown:
     @property
     def process(self) -> int:
         """What the process takes of the card, or on a processor of main memory."""
-        return self.tensors + self.context + self.fragmentation
+        return self.tensors + self.context + self.mapped + self.loading + self.fragmentation
 
     def parts(self) -> dict[str, int]:
         """The parts that take anything, in the order in which they are stacked; their sum is `process`."""
-        named = {name: getattr(self, name) for name in (*_TENSORS, "context", "fragmentation")}
+        named = {name: getattr(self, name) for name in (*_TENSORS, *_BESIDES)}
         return {name: size for name, size in named.items() if size}
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,7 +21,11 @@ Linear = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Sizes:
-    """The widths of a decoder; `experts` copies of the MLP lie in a layer, of which a token goes through `used`."""
+    """The widths of a decoder.
+
+    `experts` copies of the MLP lie in a layer, of which a token goes through `used`; `places` is the number of learnt
+    positions.
+    """
 
     layers: int
     hidden: int
@@ -30,6 +34,7 @@ class Sizes:
     keys: int
     heads: int
     vocabulary: int
+    places: int
     tied: bool
     gated: bool
     plain_norms: bool
@@ -63,6 +68,7 @@ def sizes_of(model: Described) -> Sizes:
         keys=keys,
         heads=heads,
         vocabulary=number("vocab_size", otherwise=50257),
+        places=number("n_positions", otherwise=1024) if architecture == "gpt2" else 0,
         tied=architecture in _TIED if tied is None else bool(tied),
         gated=not plain,
         plain_norms=plain,

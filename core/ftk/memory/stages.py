@@ -8,11 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a computation: `peak` bytes above what was alive when it began, and `change` when it was over."""
+    """A part of a computation: `peak` bytes above what was alive when it began, and `change` when it was over.
+
+    `passed` is what was taken and given back in between in blocks of a MiB and more, all of it together.
+    """
 
     name: str
     peak: int
     change: int
+    passed: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Census:
 
     `weights` is what the base takes as it is stored; `unpacked` what its 4-bit layers would take in plain numbers;
     `adapters` the adapter in the number format of the base; `trained` the number of weights of each trained tensor,
-    `copied` of those that need a float32 copy; `parameters` the number of weights of the base.
+    `copied` of those that need a float32 copy; `parameters` the number of weights of the base, `packed` of those
+    that are quantised.
     """
 
     weights: int
@@ -53,6 +58,7 @@ class Census:
     trained: tuple[int, ...]
     copied: tuple[int, ...]
     parameters: int
+    packed: int
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from .stages import Stage, Trace
 
@@ -20,12 +20,16 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Peak:
-    """The moment of the most: bytes kept for the backward pass, of gradients, and of what only that moment takes."""
+    """The moment of the most: bytes kept for the backward pass, of gradients, and of what only that moment takes.
+
+    `passed` has for each kind of stage the bytes in large blocks that it takes and gives back before it is over.
+    """
 
     moment: str
     activations: int
     gradients: int
     passing: int
+    passed: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -42,13 +46,15 @@ def peak(trace: Trace) -> Peak:
     """Walk through all layers of the model, forward and back, and find the moment of the most."""
     alive = gradients = 0
     most = Peak("begin", 0, 0, 0)
+    passed: dict[str, int] = {}
     for name, moment in _order(trace.layers):
         stage = trace.stages.get(name, Stage(name, 0, 0))
         if alive + stage.peak > most.total:
             most = Peak(moment, alive - gradients, gradients, stage.peak)
         alive += stage.change
         gradients += trace.gradients.get(name, 0)
-    return most
+        passed[name.split()[0]] = max(passed.get(name.split()[0], 0), stage.passed)
+    return replace(most, passed=passed)
 
 
 def _order(layers: tuple[str, ...]) -> list[tuple[str, str]]:

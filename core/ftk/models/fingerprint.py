@@ -25,10 +25,19 @@ def fingerprint(model: Any) -> str:
     for name, weight in model.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         flat = weight.detach().reshape(-1)
-        places = torch.linspace(0, flat.numel() - 1, min(_NUMBERS, flat.numel()), device=flat.device).long()
+        places = torch.tensor(_places(flat.numel()), device=flat.device)
         digest.update(flat[places].cpu().contiguous().view(torch.uint8).numpy().tobytes())
     dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
     return f"{dtype}:{digest.hexdigest()[:32]}"
+
+
+def _places(total: int) -> list[int]:
+    """Places spread over ``total`` numbers, first and last among them.
+
+    In whole numbers: ``torch.linspace`` counts in float32, which can round past the end of 2 to the 24 numbers.
+    """
+    count = min(_NUMBERS, total)
+    return [place * (total - 1) // max(count - 1, 1) for place in range(count)]
 
 
 def differ(one: str, other: str) -> bool:

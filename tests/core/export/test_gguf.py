@@ -214,9 +214,8 @@ def test_long_positions_of_llama_3_become_factors() -> None:
     torch.testing.assert_close(plain / torch.tensor(factors), wanted, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("scaling", ["llama3", "linear", "yarn"])
-def test_scaled_positions_are_in_the_file(scaling: str, tmp_path: Path) -> None:
-    import gguf
+def _scaled(path: Path, scaling: str) -> Any:
+    """Write a model whose positions are scaled; returns it."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -227,17 +226,31 @@ def test_scaled_positions_are_in_the_file(scaling: str, tmp_path: Path) -> None:
     config.rope_parameters = {"rope_type": scaling, "rope_theta": 10000.0, "factor": 8.0, **more}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
-    path = tmp_path / "model.gguf"
     writing.write(path, model, tiny.tokenizer(), "f32", name="x")
+    return model
+
+
+@pytest.mark.parametrize("scaling", ["llama3", "linear", "yarn"])
+def test_scaled_positions_are_in_the_file(scaling: str, tmp_path: Path) -> None:
+    import gguf
+    import torch
+
+    path = tmp_path / "model.gguf"
+    model = _scaled(path, scaling)
     names = {tensor.name for tensor in gguf.GGUFReader(str(path)).tensors}
     assert ("rope_freqs.weight" in names) is (scaling == "llama3")
     assert fields(path).get("llama.rope.scaling.type") == (None if scaling == "llama3" else scaling)
     rows = [list(range(3, 93))]
-    reference = probe.logits(model, rows)
-    assert probe.difference(reference, probe.logits(reading.model(path, config, torch.float32), rows)).relative < 1e-4
-    if not llama_cpp.installed():
-        return
-    assert probe.difference(reference, llama_cpp.Opinion(path).logits(rows)).relative < 0.02
+    again = reading.model(path, model.config, torch.float32)
+    assert probe.difference(probe.logits(model, rows), probe.logits(again, rows)).relative < 1e-4
+
+
+@needs_llama_cpp
+@pytest.mark.parametrize("scaling", ["llama3", "linear", "yarn"])
+def test_llama_cpp_scales_positions_the_same(scaling: str, tmp_path: Path) -> None:
+    path, rows = tmp_path / "model.gguf", [list(range(3, 93))]
+    model = _scaled(path, scaling)
+    assert probe.difference(probe.logits(model, rows), llama_cpp.Opinion(path).logits(rows)).relative < 0.02
 
 
 @pytest.mark.parametrize(
