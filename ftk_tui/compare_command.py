@@ -35,7 +35,7 @@ Ask the base and the tuned model the same, side by side; one copy of the base is
 
 def main(arguments: Sequence[str]) -> int:
     """Run `ftk compare`; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     _check(options)
     from . import headless
 

@@ -87,9 +87,9 @@ def test_prompts_come_from_a_file_and_from_standard_input(
     assert "reference: two" in out
     assert "[1/1]" in out
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\n")))
-    assert run(capsys, "mine", "--prompts", "-", "--no-base", "12", *SHORT)[0] == 0
+    assert run(capsys, "mine", "--prompts", "-", "--no-base", "24", *SHORT)[0] == 0
     assert [line["prompt"] for line in kept(runs)[-1].answers] == ["one", "two"]
-    assert kept(runs)[-1].labels == ["mine", "mine@12"]
+    assert kept(runs)[-1].labels == ["mine", "mine@24"]
 
 
 def test_pages_are_written_and_never_replaced_unasked(
