@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -21,13 +21,11 @@ from rich.text import Text
 from ftk.config import DataSettings, RunConfig, build
 from ftk.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
+from .data_work import inspection_settings, shape_of
 from .meter import meter, reading
 from .options import add_settings, settings_from
 from .parsing import Formatter, Parser, add_output
 from .text import counted
-
-if TYPE_CHECKING:
-    from ftk.data.encoding import Shape
 
 _ACTIONS = {
     "inspect": "what a data set is, what is wrong with it, how long its rows are",
@@ -119,18 +117,6 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     return build({"data": options.source, **settings_from(options, skip=("model",))})
 
 
-def _shape(config: RunConfig, tokenizer: Any) -> Shape:
-    """How training would make examples: no longer than the model can read."""
-    from ftk.data.encoding import Shape
-
-    length = config.max_length
-    if tokenizer is not None:
-        from ftk.models.tokenizers import context_of
-
-        length = min(length, context_of(tokenizer) or length)
-    return Shape(length, config.train_on, config.long_rows, config.system_prompt)
-
-
 def _tokenizer(options: argparse.Namespace) -> Any:
     if options.model is None:
         return None
@@ -140,24 +126,13 @@ def _tokenizer(options: argparse.Namespace) -> Any:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from ftk.data.inspection import Settings, inspect_dataset
+    from ftk.data.inspection import inspect_dataset
 
     from . import data_report
 
     config = _settings(options)
     tokenizer = _tokenizer(options)
-    wanted = Settings(
-        columns=config.columns,
-        skip_bad=config.skip_bad,
-        duplicates=config.duplicates,
-        max_rows=config.max_rows,
-        eval_data=config.eval_data,
-        eval_fraction=config.eval_fraction,
-        seed=config.seed,
-        template=config.template,
-        batch_size=config.batch_size,
-        shape=_shape(config, tokenizer),
-    )
+    wanted = inspection_settings(config, tokenizer)
     with meter() as tell:
         found = inspect_dataset(config.data, tokenizer, wanted, tell)
     if options.json:
@@ -202,7 +177,7 @@ def _show(options: argparse.Namespace) -> int:
             _print(data_report.row_lines(row, str(number or "")))
         return EXIT_DONE
     tokenizer = _tokenizer(options)
-    found = views(row, tokenizer, _shape(config, tokenizer), config.template)
+    found = views(row, tokenizer, shape_of(config, tokenizer), config.template)
     if options.json:
         print(json.dumps(data_report.views_json(row, found), ensure_ascii=False))
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ftk.events import Phase
 
-_PHASES = {"read": "Reading the data", "tokenise": "Counting tokens", "check": "Checking"}
+_PHASES = {"read": "Reading the data", "measure": "Measuring", "tokenise": "Counting tokens", "check": "Checking"}
 _EVERY_S = 1.0
 
 Tell = Callable[[str, int, int], None]

@@ -69,7 +69,7 @@ def inspect_dataset(
         spec: Whatever `load_dataset` takes.
         tokenizer: The model's tokenizer, for lengths in tokens and for what does not fit.
         settings: How it would be used.
-        progress: Called with ``read``, ``tokenise`` or ``check``, what is done and what there is; may raise.
+        progress: Called with ``read``, ``measure``, ``tokenise`` or ``check``, and what is done of what; may raise.
 
     Raises:
         DataError: it cannot be read at all, or its columns not be recognised.
@@ -89,7 +89,7 @@ def inspect_dataset(
         parts = split(dataset, wanted.eval_fraction, seed=wanted.seed, held_out=other)
     except DataError as error:
         refused.append(checks.refused(error))
-    statistics = get_dataset_stats(dataset) | _sides(parts)
+    statistics = get_dataset_stats(dataset, progress=telling("measure")) | _sides(parts)
     if tokenizer is not None:
         template = templates.choose(tokenizer, wanted.template)
         try:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from . import gather, normalise, recognise
 from .formats import sniff
 from .formats.base import HELD_OUT_NAMES, Record
 from .gather import Source
+from .recognise import Column, Reading
 from .rows import Row
 from .store import SourceInfo
 
@@ -24,6 +25,14 @@ class Browsed:
     row: Row | None
     fault: DataError | None
     held_out: bool
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a data set's first file: what they hold, and how they are read (None: not recognised)."""
+
+    found: Mapping[str, Column]
+    reading: Reading | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,27 @@ def find(spec: str, *, row: int | None = None, line: int | None = None, columns:
             return item.row
     what = f"no row {row}" if row is not None else f"no row that begins at line {line}"
     raise DataError(f"{spec}: there is {what}.", hint=f"The last one is {last}.")
+
+
+def columns_of(spec: str, columns: str | None = None) -> Columns:
+    """Look at the columns of a data set's first file, whether they are recognised or not.
+
+    Args:
+        spec: The setting `data`.
+        columns: The setting `columns`.
+
+    Raises:
+        DataError: it cannot be read.
+
+    """
+    source = _used(spec)[0]
+    records = islice(sniff.open_file(source.path, preview=True, name=source.name).read(), recognise.SAMPLE)
+    values = [record.value for record in records if isinstance(record.value, Mapping)]
+    try:
+        reading = recognise.recognise(values, source.name, columns)
+    except (DataError, UsageError):
+        reading = None
+    return Columns(recognise.survey(values), reading)
 
 
 def preview(spec: str, *, columns: str | None = None, count: int = 50) -> Preview:

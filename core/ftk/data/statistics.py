@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import templates, tokens
@@ -14,7 +14,12 @@ _BINS = 12
 
 
 def get_dataset_stats(
-    dataset: Any, tokenizer: Any = None, *, max_length: int = 512, batch_size: int = 4
+    dataset: Any,
+    tokenizer: Any = None,
+    *,
+    max_length: int = 512,
+    batch_size: int = 4,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Counts and lengths of a data set.
 
@@ -23,6 +28,7 @@ def get_dataset_stats(
         tokenizer: Lengths are in tokens of the formatted rows if given, else in characters.
         max_length: The limit that ``fits`` is measured against, in tokens.
         batch_size: Rows of a step, for the padding and the steps of an epoch.
+        progress: Called with rows looked at and rows in all; may raise to cancel.
 
     Returns:
         ``rows``, ``held_out_rows``, ``turns``, ``unit`` and, for ``prompt`` and ``response`` (with a tokenizer also
@@ -33,7 +39,9 @@ def get_dataset_stats(
     """
     loaded = load_dataset(dataset)
     turns, prompts, responses = 0, [], []
-    for row in loaded.rows:
+    for number, row in enumerate(loaded.rows, 1):
+        if progress and number % 2000 == 0:
+            progress(number, len(loaded.rows))
         turns += max(1, len(row.messages))
         prompts.append(len(row.prompt))
         responses.append(len(row.response))

@@ -191,6 +191,18 @@ class Store:
         source = self.info.sources[int(self._sources[index])]
         return f"{source.name}, {source.unit} {int(self._numbers[index])}"
 
+    def find(self, origin: str) -> int | None:
+        """The number of the row with that origin, if there is one."""
+        place, _, number = origin.rpartition(" ")
+        if not number.isdecimal() or len(number) > len(str(1 << 62)):
+            return None
+        for index, source in enumerate(self.info.sources):
+            if place == f"{source.name}, {source.unit}":
+                found = ((self._sources == index) & (self._numbers == int(number))).nonzero()[0]
+                if len(found):
+                    return int(found[0])
+        return None
+
     def row(self, index: int) -> Row:
         """A row."""
         return rows_module.from_payload(self.payload(index), self.origin(index))

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import catalog, hub_api
 from ..errors import ModelError
-from . import loading, sources
+from . import embedded, loading, sources
 from .sources import Progress, Source
 
 _WANTED = ["tokenizer*", "*.jinja", "*.model", "merges.txt", "vocab*", "special_tokens_map.json", "added_tokens.json",
@@ -36,6 +36,25 @@ def find_tokenizer(name: str, progress: Progress = loading.silent) -> Any:
     if source.kind == "hub" and source.hub:
         return _load(name, _download(source.hub))
     return loading.load_tokenizer(sources.fetch(source, progress))
+
+
+def tokenizer_on_disk(name: str) -> Any:
+    """Load a model's tokenizer if it can be had without the network; None where it would have to be fetched.
+
+    Args:
+        name: Catalogue name, hub id, or a folder.
+
+    Raises:
+        ModelError: it is there, and cannot be read.
+
+    """
+    folder = Path(name).expanduser()
+    if not (folder.is_dir() and any(folder.glob("tokenizer*"))):
+        entry = catalog.find(name)
+        embedded_here = embedded.cached() if entry and entry.id == embedded.MODEL else None
+        found = _cached(name) or embedded_here
+        return _load(name, found) if found else None
+    return _load(name, folder.absolute())
 
 
 def _load(name: str, path: Path) -> Any:
