@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..errors import UsageError
@@ -13,6 +14,8 @@ from .generate import BATCH, Answer, Asked, Generation, Prompt, Sampling, as_pro
 from .generate import without_adapter as without_adapter
 from .in_memory import InMemory, load
 from .subjects import Subject, groups
+
+Loader = Callable[[Sequence[Subject]], InMemory]
 
 _TURN = 4
 """Tokens that a model writes before the next one takes its turn, where answers appear side by side."""
@@ -103,10 +106,11 @@ class _Asking:
     batch: int
     watcher: Watcher
     stop: Callable[[], bool]
+    first: int = 0
     answers: dict[str, list[Answer]] = field(default_factory=dict)
 
 
-def compare_subjects(
+def compare_subjects(  # noqa: PLR0913 - each is named where it is given
     subjects: Sequence[Subject],
     prompts: Sequence[Prompt],
     sampling: Sampling | None = None,
@@ -115,6 +119,8 @@ def compare_subjects(
     batch_size: int = BATCH,
     device: str | None = None,
     stop: Callable[[], bool] = lambda: False,
+    first: int = 0,
+    loader: Loader | None = None,
 ) -> list[Compared]:
     """Answer prompts with several models under the same seed; a base that they share is loaded once.
 
@@ -126,6 +132,8 @@ def compare_subjects(
         batch_size: Prompts computed at once.
         device: Another device than the runs had.
         stop: Asked before every token; true ends early with what there is.
+        first: The number of the first prompt where these go on with earlier ones: it decides what is drawn.
+        loader: Brings a group of models into memory; `in_memory.load` by default.
 
     Returns:
         The prompts that all models have answered, after a stop some of them in part.
@@ -134,13 +142,14 @@ def compare_subjects(
         ModelError: a model cannot be loaded, see `in_memory.load`.
 
     """
-    asking = _Asking(prompts, sampling or Sampling(), batch_size, watcher or Watcher(), stop)
+    asking = _Asking(prompts, sampling or Sampling(), batch_size, watcher or Watcher(), stop, first)
+    bring = loader or partial(load, device=device, progress=asking.watcher.phase)
     found: list[Compared] = []
     parts = groups(subjects)
     for number, group in enumerate(parts):
         if stop():
             break
-        loaded = load(group, device=device, progress=asking.watcher.phase)
+        loaded = bring(group)
         for remark in loaded.remarks:
             asking.watcher.remark(remark)
         asking.watcher.loaded(loaded.labels, loaded.info)
@@ -156,16 +165,16 @@ def _asked(loaded: InMemory, asking: _Asking, labels: list[str] | None) -> list[
     portion = asking.batch * (1 if asking.watcher.side_by_side else 4)
     for label in loaded.labels:
         asking.answers[label] = []
-    for first in range(0, len(asking.prompts), portion):
+    for begin in range(0, len(asking.prompts), portion):
         if asking.stop():
             break
-        some = asking.prompts[first : first + portion]
-        for label, new in _answered(loaded, some, first, asking).items():
+        some = asking.prompts[begin : begin + portion]
+        for label, new in _answered(loaded, some, asking.first + begin, asking).items():
             asking.answers[label] += new
-        for place, prompt in enumerate(some if labels else (), first):
+        for place, prompt in enumerate(some if labels else (), begin):
             answers = {label: asking.answers[label][place] for label in labels or ()}
             if all(answer.tokens or answer.reason != "stopped" for answer in answers.values()):
-                found.append(Compared(place, prompt, answers))
+                found.append(Compared(asking.first + place, prompt, answers))
                 asking.watcher.done(found[-1])
     return found
 

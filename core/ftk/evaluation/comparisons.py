@@ -13,16 +13,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import files
 from .._version import __version__
 from ..errors import RunError
 from ..plain_files import read_text
 from ..runs import RunFolder
-from .compare import Compared
-from .generate import Sampling
+from .asked import Sampling
 from .subjects import Subject
+
+if TYPE_CHECKING:
+    from .compare import Compared
 
 FORMAT = 1
 _LIMIT = 1 << 28
@@ -110,8 +112,13 @@ def folder(run: RunFolder) -> Path:
     return run.path / "comparisons"
 
 
-def keep(run: RunFolder, made: Record) -> Path:
+def keep(run: RunFolder, made: Record, path: Path | None = None) -> Path:
     """Write a comparison into its run, whole or not at all; returns the file.
+
+    Args:
+        run: The run.
+        made: The comparison.
+        path: The file of one that goes on, to be replaced; a new one by default.
 
     Raises:
         RunError: it cannot be written.
@@ -120,7 +127,7 @@ def keep(run: RunFolder, made: Record) -> Path:
     lines = [made.about, *made.answers, *made.verdicts]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     try:
-        path = _free(folder(run))
+        path = path or _free(folder(run))
         files.write_atomic(path, text)
     except OSError as error:
         raise RunError(f"The comparison cannot be kept in {folder(run)}: {error.strerror or error}.") from None

@@ -4,67 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from ..data import templates
 from ..data.encoding import end_of_turn
-from ..data.rows import Message, shorten
+from ..data.rows import shorten
 from ..errors import DataError, ModelError
 from ..training.recovery import give_back_memory, is_out_of_memory
-from .batching import Decoder, Reason, Row
-from .sampling import Sampling as Sampling
+from .asked import Answer as Answer
+from .asked import Asked as Asked
+from .asked import Prompt as Prompt
+from .asked import Sampling as Sampling
+from .asked import as_prompt as as_prompt
+from .asked import conversation as conversation
+from .batching import Decoder, Row
 from .text_stream import TextStream
 
 BATCH = 32
 """Rows that are answered at once by default."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What is asked: a conversation that ends with a user's turn, or a raw text to go on with.
-
-    `tools` are the functions that the model may call; `reference` is the answer that is known to be good, if one is;
-    `origin` says where it comes from, as ``file, line N``.
-    """
-
-    messages: tuple[Message, ...] = ()
-    text: str | None = None
-    tools: tuple[Any, ...] = ()
-    reference: str | None = None
-    origin: str = ""
-
-    @property
-    def asked(self) -> str:
-        """The last turn, or the raw text."""
-        return self.text if self.text is not None else str(self.messages[-1]["content"] if self.messages else "")
-
-
-Asked = str | tuple[Message, ...] | Prompt
-"""What `generate` takes as a prompt: a text that a user says, a conversation, or a `Prompt`."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer: its text, its length and that of its prompt in tokens, and why it ended."""
-
-    text: str
-    tokens: int
-    prompt_tokens: int
-    reason: Reason
-
-
-def conversation(prompt: str, system: str | None = None) -> tuple[Message, ...]:
-    """A prompt as the turns of a conversation."""
-    turns = ({"role": "system", "content": system},) if system else ()
-    return (*turns, {"role": "user", "content": prompt})
-
-
-def as_prompt(asked: Asked) -> Prompt:
-    """A prompt in whatever form."""
-    if isinstance(asked, Prompt):
-        return asked
-    return Prompt(conversation(asked) if isinstance(asked, str) else tuple(asked))
 
 
 def generate(

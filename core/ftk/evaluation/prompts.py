@@ -15,7 +15,7 @@ from ..data.rows import Row, kind_of, shorten, with_system
 from ..data.split import first_rows, mixed, split, unique_rows
 from ..errors import DataError, RunError
 from ..runs import IN_MEMORY, RunFolder
-from .generate import Prompt, conversation
+from .asked import Prompt, conversation
 
 ROWS = 10
 """Held-out rows that are asked by default."""

@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from .asked import Sampling as Sampling
 
 _NUCLEUS = 1024
 """Likeliest tokens among which the nucleus of top-p is looked for first: sorting a whole vocabulary is slow."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen: temperature 0 takes the likeliest each time, and then nothing is random.
-
-    Args:
-        max_tokens: The longest answer, in tokens.
-        temperature: Flattens (above 1) or sharpens (below 1) the probabilities; 0 takes the likeliest token.
-        top_p: Keep the likeliest tokens that together reach that probability; 1 keeps all.
-        seed: Fixes what is drawn: the same for base and tuned model, row by row, however rows are grouped.
-        top_k: Keep so many of the likeliest tokens; 0 keeps all.
-        repetition_penalty: Divides the scores of tokens that were there before (arXiv:1909.05858); 1 does nothing.
-
-    Raises:
-        UsageError: a value is out of range.
-
-    """
-
-    max_tokens: int = 160
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        wrong = {
-            "max_tokens": self.max_tokens < 1 and "must be 1 or more",
-            "temperature": not 0 <= self.temperature < math.inf and "must be 0 or more",
-            "top_p": not 0 < self.top_p <= 1 and "must be above 0 and at most 1",
-            "seed": not 0 <= self.seed < 2**32 and "must be between 0 and 4294967295",
-            "top_k": self.top_k < 0 and "must be 0 or more",
-            "repetition_penalty": not 0 < self.repetition_penalty < math.inf and "must be above 0",
-        }
-        for name, reason in wrong.items():
-            if reason:
-                raise UsageError(f"{name}: {getattr(self, name)!r} is not accepted: {reason}.")
 
 
 class Draws:
