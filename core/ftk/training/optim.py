@@ -72,9 +72,10 @@ class AdapterOptimizer:
     def state(self) -> dict[str, torch.Tensor]:
         """Masters and moments as named tensors, for a checkpoint."""
         tensors = {f"master.{index}": master.detach() for index, master in enumerate(self.masters)}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                tensors[f"state.{index}.{key}"] = torch.as_tensor(value)
+        for index, master in enumerate(self.masters):
+            for key, value in self.optimizer.state.get(master, {}).items():
+                if not key.startswith("qmap"):  # a table that is the same for all weights of all runs
+                    tensors[f"state.{index}.{key}"] = torch.as_tensor(value)
         return {key: tensor.contiguous() for key, tensor in tensors.items()}
 
     @torch.no_grad()
@@ -93,11 +94,35 @@ class AdapterOptimizer:
                 if key.startswith("state."):
                     _, number, name = key.split(".", 2)
                     moments.setdefault(int(number), {})[name] = tensor
-            state = self.optimizer.state_dict()
-            self.optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+            self._load_moments(moments)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(f"The checkpoint does not fit this adapter: {error}.") from error
         self.copy_to_model()
+
+    def _load_moments(self, moments: dict[int, dict[str, torch.Tensor]]) -> None:
+        """Give every master its moments: by its own place, since in the groups the rate of LoRA+ decides the order."""
+        places = {id(master): index for index, master in enumerate(self.masters)}
+        groups = self.optimizer.param_groups
+        if not hasattr(self.optimizer, "init_state"):
+            order = [places[id(master)] for group in groups for master in group["params"]]
+            state = {number: moments[index] for number, index in enumerate(order) if index in moments}
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            return
+        for at, group in enumerate(groups):  # bitsandbytes: only what it makes itself is paged
+            for number, master in enumerate(group["params"]):
+                if values := moments.get(places[id(master)]):
+                    self.optimizer.init_state(group, master, at, number)
+                    _take_over(self.optimizer.state[master], values)
+
+
+def _take_over(state: dict[str, Any], values: dict[str, torch.Tensor]) -> None:
+    """Bring what was saved of a master's moments into those that its optimiser has just made."""
+    for key, value in values.items():
+        if isinstance(state[key], torch.Tensor):
+            state[key].copy_(value)
+        else:
+            state[key] = value.item()
 
 
 def _make(name: str, parameters: list[torch.Tensor], ratios: list[float], config: RunConfig) -> torch.optim.Optimizer:
