@@ -28,7 +28,7 @@ def dry_run(settings: RunConfig, *, as_json: bool) -> int:
     """Print what would be done, with the reason for every choice and the time to expect."""
     from ftk import estimate
 
-    plan = planned(settings, as_json=as_json)
+    plan = planned(settings, as_json=as_json, asks_hub=False)
     try:
         time = estimate.for_plan(plan)
     except ModelError:  # a Hub that does not tell the model's size: everything else is known all the same
@@ -48,10 +48,10 @@ def train(settings: RunConfig, *, as_json: bool, profile: bool = False) -> int:
     return carry_out(lambda: Trainer(planned(settings, as_json=as_json)), as_json=as_json, profile=profile)
 
 
-def planned(settings: RunConfig, *, as_json: bool) -> Plan:
+def planned(settings: RunConfig, *, as_json: bool, asks_hub: bool = True) -> Plan:
     """Decide everything, and show how far reading the data is."""
     with meter(as_json=as_json) as tell:
-        return autoconfig.plan(settings, reading(tell))
+        return autoconfig.plan(settings, reading(tell), asks_hub=asks_hub)
 
 
 def resume(name: str | None, changes: Mapping[str, Any], *, override: bool, as_json: bool) -> int:

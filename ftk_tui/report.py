@@ -50,8 +50,12 @@ def plan(what: Plan, time: TimeEstimate | None) -> None:
     _say(console, f"Model     {what.config.model}  ({_whence(what)})")
     aside = f", {len(what.dataset.held_out)} more held out" if what.dataset.held_out else ""
     _say(console, f"Data      {what.dataset.name}, {len(what.dataset)} rows{aside}")
+    if what.fit:
+        _say(console, f"Memory    {what.fit.words}")
+    for remark in what.remarks:
+        _say(console, f"          {remark.message} {remark.hint}")
     if time:
-        span = f"about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}) of training"
+        span = f"about {clock(time.seconds)} ({clock(time.low)} to {clock(time.high)}), {_parts(time)}"
         _say(console, f"Time      {span}: {time.basis}")
     else:
         _say(console, "Time      not known before the model is downloaded: the Hub does not tell its size")
@@ -67,6 +71,12 @@ def plan(what: Plan, time: TimeEstimate | None) -> None:
                 table.add_row(key, Text(shown(text)), Text(what.reasons.get(key, asked)))
     console.print(table)
     _say(console, "Nothing was trained. Leave --dry-run out to start.")
+
+
+def _parts(time: TimeEstimate) -> str:
+    """What the time goes into besides the updates."""
+    rest = [f"{name} {clock(seconds)}" for name, seconds in time.parts.items() if name != "train" and seconds >= 1]
+    return f"updates {clock(time.parts.get('train', time.seconds))}{''.join(f', {part}' for part in rest)}"
 
 
 def _whence(what: Plan) -> str:

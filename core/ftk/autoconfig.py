@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import dataspec, footprint, hardware
+from . import dataspec, fitting, hardware
 from .config import RunConfig, is_local
 from .data.dataset import Dataset, load_dataset
 from .data.gather import lasting
-from .data.lengths import tokens_per_row
+from .data.lengths import Lengths, measure
 from .data.split import first_rows, split, unique_rows
-from .errors import UsageError
-from .hardware import Gpu, Hardware, compile_obstacle, gib
+from .errors import ModelError, UsageError
+from .events import Warned
+from .fitting import Fit, Open
+from .hardware import Hardware, compile_obstacle, gib
+from .memory import Settings
+from .memory.models import Described, describe
 from .models import adapters, sources
 from .models.sources import Source
 
-QUANTISE_FROM = 2_000_000_000
-"""Weights from which a base model is held in 4 bits on a GPU."""
+_LARGE = 2_000_000_000
+"""Weights from which a model of unknown shape is held in 4 bits on a GPU, and full fine-tuning takes smaller steps."""
+_SMALL_STEPS_FROM = 6_000_000_000
+"""Weights from which adapters learn at half the rate: 1e-4 is what QLoRA and its successors use for 7B and more."""
+_ROWS_A_STEP = ((512, 4), (5_000, 8))
+"""Rows of a step for up to so many rows of data; 16 beyond: few rows need many updates, many rows steady ones."""
+_LONGEST = 2048
+"""Tokens up to which rows are kept whole where nothing was said about it."""
 
 _COMPILE_FROM = {"cpu": 3.3e12, "cuda": 3e15}
 """Weights x tokens of a run from which compiled layers should save more than the half minute that compiling takes.
@@ -32,19 +42,32 @@ comparison on two AVX2 cores, 0.5 ms in a rough earlier loop on two AMX cores. O
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done: settings without any ``auto``, model and data, and the reason for each choice."""
+    """What will be done: settings without any ``auto``, model and data, and the reason for each choice.
+
+    `rows` are those to train on and those held out, `fit` the memory that it takes where that is known beforehand.
+    """
 
     config: RunConfig
     source: Source
     dataset: Dataset
     hardware: Hardware
     reasons: dict[str, str] = field(default_factory=dict)
+    rows: tuple[int, int] = (0, 0)
+    fit: Fit | None = None
 
     @property
     def total_steps(self) -> int:
         """Optimiser updates of the whole run."""
         assert self.config.max_steps is not None
         return self.config.max_steps
+
+    @property
+    def remarks(self) -> list[Warned]:
+        """What a person should know before anything is loaded."""
+        if self.fit is None or self.fit.fits:
+            return []
+        message = f"These settings will not fit the memory: they take {self.fit.words}."
+        return [Warned(code="fit", message=message, hint=self.fit.hint)]
 
 
 class _Choices:
@@ -55,21 +78,36 @@ class _Choices:
         self.values: dict[str, Any] = {}
         self.reasons: dict[str, str] = {}
 
+    def given(self, key: str) -> bool:
+        """Whether the user has made this setting: it is no ``auto``, or was set although there is a default."""
+        default = type(self.config).model_fields[key].default
+        return getattr(self.config, key) not in ("auto", None) and (
+            default in ("auto", None) or key in self.config.model_fields_set
+        )
+
+    def value(self, key: str) -> Any:
+        """What was chosen or made so far."""
+        return self.values.get(key, getattr(self.config, key))
+
     def choose(self, key: str, value: Any, reason: str) -> Any:
+        """Take a value, unless the user has made the setting; returns the one that holds."""
         current = getattr(self.config, key)
-        if current not in ("auto", None):
+        if self.given(key):
             return current
+        if value == current:
+            return value
         self.values[key] = value
         self.reasons[key] = reason
         return value
 
 
-def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None) -> Plan:
+def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None, *, asks_hub: bool = True) -> Plan:
     """Look at model, data and machine, and decide everything; fetches no weights, imports no torch.
 
     Args:
         config: The settings.
         progress: Called with bytes of the data read and bytes in all; may raise to cancel.
+        asks_hub: False: take the catalogue's word for its models instead of asking the Hub whether it has them.
 
     Raises:
         FtkError: the model or the data cannot be had, or a setting cannot work here.
@@ -79,12 +117,14 @@ def plan(config: RunConfig, progress: Callable[[int, int], None] | None = None) 
     dataset = load_dataset(config.data, columns=config.columns, skip_bad=config.skip_bad, progress=progress)
     if config.eval_data:
         load_dataset(config.eval_data, columns=config.columns, skip_bad=config.skip_bad)
-    return resolve(config, hardware.detect(), located(config), dataset)
+    return resolve(config, hardware.detect(), located(config, asks_hub=asks_hub), dataset)
 
 
-def located(config: RunConfig) -> Source:
+def located(config: RunConfig, *, asks_hub: bool = True) -> Source:
     """The model of the settings, where it is; see `sources.locate`."""
-    return sources.locate(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
+    return sources.locate(
+        config.model, revision=config.revision, trust_remote_code=config.trust_remote_code, asks_hub=asks_hub
+    )
 
 
 def _absolute(config: RunConfig) -> RunConfig:
@@ -114,34 +154,75 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
     """
     choices = _Choices(config)
     device = _device(choices, hardware)
-    _number_format(choices, hardware, device, source)
+    used = unique_rows(first_rows(dataset, config.max_rows), config.duplicates)
+    sides = split(used, 0.0 if config.eval_data else config.eval_fraction, seed=config.seed)
+    rows = (len(sides.train), len(sides.held_out))
+    shape = _shape(source)
+    lengths = _length(choices, used, shape)
+    _precision(choices, hardware, device)
     _trained(choices, source)
-    _schedule(choices, dataset)
-    _speed(choices, hardware, device, source, dataset)
+    fit = _memory(choices, hardware, source, shape, lengths, rows[0])
+    _schedule(choices, rows[0])
+    _speed(choices, hardware, device, source, lengths)
     if config.template == "auto":
         choices.reasons["template"] = "the model's own, or alpaca if it has none"
     if config.compare == "auto":
         choices.reasons["compare"] = "three held-out prompts show what was learnt"
     resolved = config.merged(choices.values)
-    return Plan(resolved, source, dataset, hardware, choices.reasons)
+    return Plan(resolved, source, dataset, hardware, choices.reasons, rows, fit)
+
+
+def _shape(source: Source) -> Described | None:
+    """The model's sizes, where somebody tells them before it is loaded."""
+    if source.kind == "folder" and source.path is None:  # a model in memory: its name may be anybody's
+        return None
+    try:
+        return describe(source)
+    except ModelError:
+        return None
 
 
 def _device(choices: _Choices, hardware: Hardware) -> str:
-    if choices.config.device.startswith("cuda") and not hardware.gpus:
+    blind = bool(hardware.gpus) and not hardware.torch_uses_gpus
+    if choices.config.device.startswith("cuda") and (blind or not hardware.gpus):
+        if blind:
+            raise UsageError(
+                f"--device cuda: the installed torch is built for the CPU only and cannot use {hardware.gpus[0].name}.",
+                hint="`ftk doctor` says how to install the other one; --device cpu trains without.",
+            )
         raise UsageError("--device cuda: no NVIDIA GPU was found.", hint="Use --device cpu, or look at `nvidia-smi`.")
-    if hardware.gpus:
+    if hardware.gpus and not blind:
         best = max(hardware.gpus, key=lambda gpu: gpu.memory_total - gpu.memory_used)
         name = f"cuda:{best.index}" if len(hardware.gpus) > 1 else "cuda"
         return str(choices.choose("device", name, f"{best.name}, {gib(best.memory_total - best.memory_used)} free"))
-    return str(choices.choose("device", "cpu", "no NVIDIA GPU was found"))
+    reason = "no NVIDIA GPU was found"
+    if blind:
+        reason = (
+            f"the installed torch is built for the CPU only, so {hardware.gpus[0].name} lies idle: see `ftk doctor`"
+        )
+    return str(choices.choose("device", "cpu", reason))
 
 
-def _number_format(choices: _Choices, hardware: Hardware, device: str, source: Source) -> None:
-    config, weights, gpu = choices.config, source.size or 0, None
+def _length(choices: _Choices, dataset: Dataset, shape: Described | None) -> Lengths:
+    """The longest row: as it is by default, unless the data has more than a few rows that are longer."""
+    longest = choices.config.max_length
+    found = measure(dataset.rows, longest)
+    if choices.given("max_length") or found.uncut <= longest:
+        return found
+    text = shape.text if shape else {}
+    context = int(text.get("max_position_embeddings") or text.get("n_positions") or _LONGEST)
+    wanted = min(context, _LONGEST, -(-found.uncut // 64) * 64)
+    if wanted <= longest:
+        return found
+    choices.choose("max_length", wanted, f"99 of 100 rows have at most about {found.uncut} tokens")
+    return measure(dataset.rows, wanted)
+
+
+def _precision(choices: _Choices, hardware: Hardware, device: str) -> None:
+    config = choices.config
     on_gpu = device.startswith("cuda")
-    big = weights >= QUANTISE_FROM
     if on_gpu:
-        gpu = hardware.gpus[int(device.partition(":")[2] or 0) if ":" in device else 0]
+        gpu = hardware.gpus[int(device.partition(":")[2] or 0)]
         precision = "bfloat16" if gpu.bfloat16 else "float16"
         choices.choose("precision", precision, f"{gpu.name} {'has' if gpu.bfloat16 else 'lacks'} bfloat16")
     else:
@@ -150,50 +231,26 @@ def _number_format(choices: _Choices, hardware: Hardware, device: str, source: S
         choices.choose("precision", "bfloat16" if has else "float32", reason)
     if config.precision == "float16" and not on_gpu:
         raise UsageError("--precision float16 needs a GPU.", hint="Use bfloat16 or float32 on a CPU.")
-    size = f"{weights / 1e9:.1f} billion weights" if weights else "size not known before loading"
-    full = config.method == "full"
-    if full and config.quantization not in ("auto", "none"):
+    if config.method == "full" and config.quantization not in ("auto", "none"):
         raise UsageError(
             f"--method full cannot train weights that are stored as {config.quantization}.",
             hint="Use --quantization none, or --method lora.",
         )
-    quantise = on_gpu and big and not full
-    choices.choose("quantization", "nf4" if quantise else "none", f"{size} on {'a GPU' if on_gpu else 'a CPU'}")
     if config.quantization == "8bit" and not on_gpu:
         raise UsageError("--quantization 8bit needs an NVIDIA GPU.", hint="Use nf4 or none on a CPU.")
-    _recomputation(choices, source, quantised=choices.values.get("quantization", config.quantization) == "nf4", gpu=gpu)
     if config.optimizer not in ("auto", "adamw") and not on_gpu:
         raise UsageError(f"--optimizer {config.optimizer} needs an NVIDIA GPU.", hint="Use adamw on a CPU.")
-    choices.choose("optimizer", "adamw", "the state of an adapter is small" if not full else "the exact one")
-
-
-def _recomputation(choices: _Choices, source: Source, *, quantised: bool, gpu: Gpu | None) -> None:
-    """Recompute activations only where they would not fit: it costs a quarter of the speed."""
-    config = choices.config
-    if gpu is None:
-        needed, reason = False, "there is room"
-    elif source.entry is None:
-        needed = (source.size or 0) >= QUANTISE_FROM
-        reason = "saves memory that a large model needs" if needed else "there is room"
-    else:
-        size = footprint.memory(
-            source.entry,
-            quantized=quantised,
-            batch=config.batch_size,
-            length=config.max_length,
-            checkpointing=False,
-            full=config.method == "full",
-        )
-        free = gpu.memory_total - gpu.memory_used
-        needed = size > free
-        reason = f"without it about {gib(size)} would be needed, {gib(free)} are free"
-    choices.choose("gradient_checkpointing", needed, reason)
 
 
 def _trained(choices: _Choices, source: Source) -> None:
-    full = choices.config.method == "full"
-    reason = "all weights move: small steps" if full else "a usual rate for adapters"
-    choices.choose("learning_rate", 2e-5 if full else 2e-4, reason)
+    full, weights = choices.config.method == "full", source.size or 0
+    if full:
+        rate, reason = (1e-5 if weights >= _LARGE else 2e-5), "all weights move: small steps"
+    elif weights >= _SMALL_STEPS_FROM:
+        rate, reason = 1e-4, "a usual rate for adapters of 7 billion weights and more"
+    else:
+        rate, reason = 2e-4, "a usual rate for adapters"
+    choices.choose("learning_rate", rate, reason)
     entry = source.entry
     rank = choices.choose(
         "lora_rank", entry.lora.rank if entry else 16, "the catalogue's" if entry else "a good default"
@@ -205,17 +262,90 @@ def _trained(choices: _Choices, source: Source) -> None:
         choices.reasons["lora_targets"] = "all linear layers of a block, found when the model is loaded"
 
 
+def _memory(
+    choices: _Choices, hardware: Hardware, source: Source, shape: Described | None, lengths: Lengths, rows: int
+) -> Fit | None:
+    """Quantisation, recomputation, optimizer and portions: the fastest and most exact that fit."""
+    config, device = choices.config, str(choices.value("device"))
+    space = fitting.space_of(hardware, device)
+    if shape is None or space is None:
+        _unmeasured(choices, source, on_gpu=device.startswith("cuda"))
+        return None
+    step, micro = _portions(choices, rows)
+    full = config.method == "full"
+    base = Settings.of(
+        config.merged({**choices.values, "gradient_accumulation": choices.value("gradient_accumulation")}),
+        max_length=min(int(choices.value("max_length")), math.ceil(1.25 * lengths.longest)),
+        quantization="none" if config.quantization == "auto" else config.quantization,
+    )
+    may = Open(
+        quantization=("none",) if full else ("none", "nf4"),
+        gradient_checkpointing=(False, True),
+        optimizer=("adamw", "paged-adamw-8bit") if full and space.card else ("adamw",),
+        micro=micro,
+    )
+    given = {key: (getattr(config, key),) for key in ("quantization", "gradient_checkpointing", "optimizer")
+             if choices.given(key)}  # fmt: skip
+    found = fitting.choose(shape, base, replace(may, **given), step, space)
+    _told(choices, found, shape, step, rows)
+    return found
+
+
+def _portions(choices: _Choices, rows: int) -> tuple[int, list[int]]:
+    """Rows of a step, and those that may be computed at once, the most first."""
+    config = choices.config
+    if choices.given("batch_size"):
+        return config.batch_size * config.gradient_accumulation, [config.batch_size]
+    if choices.given("gradient_accumulation"):
+        return config.batch_size * config.gradient_accumulation, fitting.halves(config.batch_size)
+    step = next((size for most, size in _ROWS_A_STEP if rows <= most), 16)
+    return step, fitting.halves(step)
+
+
+def _told(choices: _Choices, found: Fit, shape: Described, step: int, rows: int) -> None:
+    """Take the settings that fit, each with its reason."""
+    made, free = found.settings, gib(found.space.free)
+
+    def without(**changes: Any) -> str:
+        size = found.space.needed(shape, replace(made, **changes)).process
+        return f"about {gib(size)} would be needed, {free} are free"
+
+    fits = f"it fits: {found.words}" if found.fits else f"nothing smaller can be chosen: {found.words}"
+    packed = made.quantization != "none"
+    choices.choose("quantization", made.quantization, f"in 16 bits {without(quantization='none')}" if packed else fits)
+    again = made.gradient_checkpointing
+    reason = f"without it {without(gradient_checkpointing=False)}" if again else "there is room"
+    choices.choose("gradient_checkpointing", again, reason if found.fits or again else fits)
+    reason = "the exact one" if made.method == "full" else "the state of an adapter is small"
+    paged = made.optimizer != "adamw"
+    choices.choose("optimizer", made.optimizer, f"with adamw {without(optimizer='adamw')}" if paged else reason)
+    at_once = f"{made.batch_size} at once fit the memory" if made.batch_size < step else "all at once"
+    reason = f"{step} rows a step for {rows} rows of data, {at_once}"
+    choices.choose("batch_size", made.batch_size, reason)
+    if not choices.given("batch_size"):
+        choices.choose("gradient_accumulation", made.gradient_accumulation, reason)
+
+
+def _unmeasured(choices: _Choices, source: Source, *, on_gpu: bool) -> None:
+    """The same by the number of weights alone, where nobody tells the model's shape before it is loaded."""
+    weights, full = source.size or 0, choices.config.method == "full"
+    large = on_gpu and weights >= _LARGE
+    size = f"{weights / 1e9:.1f} billion weights" if weights else "size not known before loading"
+    reason = f"{size} on {'a GPU' if on_gpu else 'a CPU'}"
+    choices.choose("quantization", "nf4" if large and not full else "none", reason)
+    reason = "saves memory that a large model needs" if large else "there is room"
+    choices.choose("gradient_checkpointing", large, reason)
+    choices.choose("optimizer", "adamw", "the exact one" if full else "the state of an adapter is small")
+
+
 def targets_for(config: RunConfig, architecture: str) -> list[str] | str:
     """The layers that get an adapter, also for a model whose architecture became known only by loading it."""
     return adapters.default_targets(architecture) if config.lora_targets == "auto" else config.lora_targets
 
 
-def _schedule(choices: _Choices, dataset: Dataset) -> None:
+def _schedule(choices: _Choices, rows: int) -> None:
     config = choices.config
-    fraction = 0.0 if config.eval_data else config.eval_fraction
-    used = unique_rows(first_rows(dataset, config.max_rows), config.duplicates)
-    rows = len(split(used, fraction, seed=config.seed).train)
-    effective = config.batch_size * config.gradient_accumulation
+    effective = int(choices.value("batch_size")) * int(choices.value("gradient_accumulation"))
     per_epoch = math.ceil(rows / effective)
     steps = choices.choose(
         "max_steps",
@@ -226,7 +356,7 @@ def _schedule(choices: _Choices, dataset: Dataset) -> None:
     choices.choose("save_steps", max(1, math.ceil(steps / 4)), "four checkpoints in a run")
 
 
-def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, dataset: Dataset) -> None:
+def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, lengths: Lengths) -> None:
     choices.choose("fast", True, "the same numbers up to rounding, sooner and in less memory")
     config = choices.config
     if config.liger and not device.startswith("cuda"):
@@ -238,11 +368,10 @@ def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, d
     elif config.fast is False:
         choices.choose("compile", False, "the plain path is not compiled")
     elif config.compile == "auto":
-        steps = int(choices.values.get("max_steps") or config.max_steps or 1)
-        rows = steps * config.batch_size * config.gradient_accumulation
-        tokens = rows * tokens_per_row(first_rows(dataset, config.max_rows).rows, config.max_length)
+        steps = int(choices.value("max_steps") or 1)
+        rows = steps * int(choices.value("batch_size")) * int(choices.value("gradient_accumulation"))
         on_gpu = device.startswith("cuda")
-        worth = (source.size or 0) * tokens >= _COMPILE_FROM["cuda" if on_gpu else "cpu"] * (
+        worth = (source.size or 0) * rows * lengths.mean >= _COMPILE_FROM["cuda" if on_gpu else "cpu"] * (
             1 if on_gpu else hardware.cores
         )
         reason = "saves more than it takes" if worth else "the run is too short to win back the time"

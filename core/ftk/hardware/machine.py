@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import processor
+from .builds import torch_build
 from .gpu import Gpu
 from .main_memory import available_memory, gib, usable_memory
 from .others import accelerators
@@ -32,6 +33,8 @@ class Hardware:
     """Processes that computed or waited to, on average over the last minute."""
     accelerators: tuple[Gpu, ...] = ()
     """Cards that torch does not call cuda: Apple's (``mps``), Intel's (``xpu``)."""
+    torch_uses_gpus: bool = True
+    """Whether the installed torch is built for the cards; False where it is built for the CPU only."""
     remarks: tuple[str, ...] = ()
     """What a person should know of the cards, in sentences: one that does not answer, a list that hides some."""
 
@@ -67,6 +70,7 @@ def detect() -> Hardware:
         physical_cores=processor.physical_cores(),
         load=processor.load(),
         accelerators=() if gpus else accelerators(),
+        torch_uses_gpus=torch_build().kind not in ("cpu", "xpu"),
         remarks=remarks,
     )
 

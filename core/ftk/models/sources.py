@@ -83,13 +83,14 @@ class Source:
         return str(self.path or self.name)
 
 
-def locate(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Source:
+def locate(name: str, *, revision: str | None = None, trust_remote_code: bool = False, asks_hub: bool = True) -> Source:
     """Find a model without fetching it.
 
     Args:
         name: A catalogue name or alias, a hub id, a folder, or a GGUF file.
         revision: Branch, tag or commit of a model of the Hub; what it has now by default.
         trust_remote_code: Let code run that the model brings along; of the Hub's models only that of a commit.
+        asks_hub: False: take the catalogue's word for its models, so that no network is needed.
 
     Raises:
         ModelError: it is nowhere to be had; the message lists what was tried and what to do.
@@ -115,6 +116,8 @@ def locate(name: str, *, revision: str | None = None, trust_remote_code: bool = 
             return _checked(found)
     if not revision and entry and entry.id == embedded.MODEL and (folder := embedded.cached()):
         return replace(asked, kind="embedded", path=folder)
+    if entry and not asks_hub:
+        return asked
     return _remote(asked)
 
 

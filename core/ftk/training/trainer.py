@@ -101,7 +101,7 @@ class Trainer:
         self._runs_dir = runs_dir
         self._loaded = loaded
         self._resume = resume
-        self._remarks = list(remarks)
+        self._remarks = [*plan.remarks, *remarks]
         self._listeners: list[Listener] = []
         self._journal: runs.Journal | None = None
         self._unwritten: deque[Event] = deque(maxlen=_UNWRITTEN)
