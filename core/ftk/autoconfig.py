@@ -139,7 +139,9 @@ def _absolute(config: RunConfig) -> RunConfig:
     return config.merged(found) if found else config
 
 
-def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Dataset) -> Plan:
+def resolve(
+    config: RunConfig, hardware: Hardware, source: Source, dataset: Dataset, *, elsewhere: bool = False
+) -> Plan:
     """Decide everything that is left open.
 
     Args:
@@ -147,6 +149,7 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
         hardware: The machine.
         source: Where the model is.
         dataset: The rows to train on.
+        elsewhere: Whether it is another machine than this one, where what is installed here does not matter.
 
     Raises:
         UsageError: a setting cannot work on this machine; the message says what can.
@@ -163,7 +166,7 @@ def resolve(config: RunConfig, hardware: Hardware, source: Source, dataset: Data
     _trained(choices, source)
     fit = _memory(choices, hardware, source, shape, lengths, rows[0])
     _schedule(choices, rows[0])
-    _speed(choices, hardware, device, source, lengths)
+    _speed(choices, hardware, source, lengths, elsewhere=elsewhere)
     if config.template == "auto":
         choices.reasons["template"] = "the model's own, or alpaca if it has none"
     if config.compare == "auto":
@@ -356,14 +359,15 @@ def _schedule(choices: _Choices, rows: int) -> None:
     choices.choose("save_steps", max(1, math.ceil(steps / 4)), "four checkpoints in a run")
 
 
-def _speed(choices: _Choices, hardware: Hardware, device: str, source: Source, lengths: Lengths) -> None:
+def _speed(choices: _Choices, hardware: Hardware, source: Source, lengths: Lengths, *, elsewhere: bool) -> None:
+    device = str(choices.value("device"))
     choices.choose("fast", True, "the same numbers up to rounding, sooner and in less memory")
     config = choices.config
     if config.liger and not device.startswith("cuda"):
         raise UsageError("--liger true needs an NVIDIA GPU.", hint="Leave --liger out: --compile fuses layers here.")
     if config.liger:
         choices.choose("compile", False, "Liger's kernels do the same")
-    elif obstacle := compile_obstacle(device):
+    elif obstacle := "" if elsewhere else compile_obstacle(device):
         choices.choose("compile", False, obstacle)
     elif config.fast is False:
         choices.choose("compile", False, "the plain path is not compiled")

@@ -16,7 +16,7 @@ from .config import RunConfig
 from .errors import ConfigError, did_you_mean
 from .files import config_dir, write_atomic
 
-_NOT_PRESETS = {"cards", "models"}
+_NOT_PRESETS = {"cards", "models", "prices"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ _LETTERS_PER_TOKEN, _BYTES_PER_TOKEN = 6, 3
 _TEMPLATE_TOKENS = 12
 """What a chat template puts around a turn, its part of a system message that it adds by itself included."""
 _ROWS_LOOKED_AT = 500
+_MOST_KNOWN = 16
+_known: dict[tuple[str, bytes], list[tuple[int, int]]] = {}
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,27 @@ class Lengths:
 
 def measure(rows: Sequence[Row], longest: int) -> Lengths:
     """How long rows are, none longer than `longest`; looks at 500 of them at most, evenly spread."""
-    sample = rows[:: max(1, len(rows) // _ROWS_LOOKED_AT)] if len(rows) else rows
-    counts: list[int] = []
-    answers = 0
-    for row in sample:
-        learnt, other = _tokens(row)
-        counts.append(learnt + other)
-        answers += learnt
+    counts = _counts(rows[:: max(1, -(-len(rows) // _ROWS_LOOKED_AT))] if len(rows) else rows)
     if not counts:
         return Lengths(float(longest), longest, longest, 1.0)
-    counts.sort()
-    cut = [min(count, longest) for count in counts]
-    usual = counts[min(len(counts) - 1, round(0.99 * (len(counts) - 1)))]
-    return Lengths(sum(cut) / len(cut), cut[-1], usual, max(0.01, min(1.0, answers / sum(counts))))
+    whole = sorted(learnt + other for learnt, other in counts)
+    cut = [min(count, longest) for count in whole]
+    usual = whole[round(0.99 * (len(whole) - 1))]
+    share = sum(learnt for learnt, _ in counts) / sum(whole)
+    return Lengths(sum(cut) / len(cut), cut[-1], usual, max(0.01, min(1.0, share)))
+
+
+def _counts(sample: Sequence[Row]) -> list[tuple[int, int]]:
+    """The tokens of each row; those of a data set are kept, because every model of the catalogue asks for them."""
+    store = getattr(sample, "store", None)
+    if store is None:
+        return [_tokens(row) for row in sample]
+    key = (store.info.fingerprint, sample.indices.tobytes())  # type: ignore[attr-defined]
+    if key not in _known:
+        while len(_known) >= _MOST_KNOWN:
+            _known.pop(next(iter(_known)), None)
+        _known[key] = [_tokens(row) for row in sample]
+    return _known[key]
 
 
 def tokens_per_row(rows: Sequence[Row], longest: int) -> float:

@@ -33,9 +33,9 @@ _LOGITS_CPU, _LOGITS_GPU = 40.0, 10.0
 _OPERATIONS_CPU = {4: 2000, 2: 4500}
 _OPERATIONS_GPU = 500
 """Small operations of a layer, forward and backward, that nothing hides (on a card: that it waits for)."""
-_COMPILED_PASSES, _COMPILED_OPERATIONS = 0.8, 0.6
-"""What of both is left in compiled layers."""
-_PLAIN = 1.15
+_COMPILED_CPU, _COMPILED_GPU = 0.9, 0.6
+"""What of both is left in compiled layers: on a processor between nothing saved and a quarter, by the kind of it."""
+_PLAIN = 1.08
 """The plain path against the fast one: padding, and the adapters' operations one by one."""
 _UNPACKING = 0.6
 """Part of the bandwidth that unpacking 4-bit weights reaches."""
@@ -86,7 +86,7 @@ def cost(model: Described, settings: Settings, load: Load, rates: Rates, *, on_g
     computing = matmul / (rates.matmul * reached) + attention / (rates.matmul * attending)
     moving = _bytes(sizes, settings, load, on_gpu=on_gpu) / rates.bandwidth
     starting = sizes.layers * (_OPERATIONS_GPU if on_gpu else _OPERATIONS_CPU[settings.item]) * rates.operation
-    starting *= _COMPILED_OPERATIONS if settings.compile else 1.0
+    starting *= _compiled(settings, on_gpu=on_gpu)
     once = max(computing + moving, starting) if on_gpu else computing + moving + starting
     once *= 1.0 if settings.fast else _PLAIN
     step = load.micro_batches * once + _update(sizes, settings) / rates.bandwidth
@@ -111,7 +111,7 @@ def _bytes(sizes: Sizes, settings: Settings, load: Load, *, on_gpu: bool) -> flo
     """Bytes that a micro-batch moves besides what its matmuls keep in caches: activations, weights, unpacking."""
     width = sizes.hidden + sizes.inner * sizes.used + (sizes.hidden if settings.lora_dora else 0)
     passes = _PASSES_GPU if on_gpu else _PASSES_CPU[settings.item]
-    passes *= _COMPILED_PASSES if settings.compile else 1.0
+    passes *= _compiled(settings, on_gpu=on_gpu)
     passes *= 4 / 3 if settings.gradient_checkpointing else 1.0
     activations = load.tokens * sizes.layers * width * settings.item * passes
     logits = load.tokens * load.supervised * sizes.vocabulary * 4
@@ -122,6 +122,12 @@ def _bytes(sizes: Sizes, settings: Settings, load: Load, *, on_gpu: bool) -> flo
         return activations + readings * weights * settings.item
     packed = 1.0 if settings.quantization == "8bit" else 0.52
     return activations + readings * weights * (packed + 2 * settings.item) / _UNPACKING
+
+
+def _compiled(settings: Settings, *, on_gpu: bool) -> float:
+    if not settings.compile:
+        return 1.0
+    return _COMPILED_GPU if on_gpu else _COMPILED_CPU
 
 
 def _update(sizes: Sizes, settings: Settings) -> float:
