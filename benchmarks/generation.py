@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ftk.evaluation.generate import token_rows
 
     model, tokenizer, info = load_model(options.model, precision=options.precision, device=options.device)
-    prompts = asked(options.prompts)
+    prompts = fitting(asked(options.prompts), model, tokenizer, options.max_tokens)
     rows = token_rows(tokenizer, prompts)
     ways: dict[str, Callable[[], Answers]] = {
         "loop": lambda: loop(model, tokenizer, rows, options.max_tokens),
@@ -82,6 +82,14 @@ def asked(count: int) -> list[Any]:
     parts = [[*sample.held_out, *sample.rows] for sample in map(load_sample_dataset, SAMPLES)]
     rows = [part[place] for place in range(max(map(len, parts))) for part in parts if place < len(part)]
     return [Prompt(row.messages[:-1]) for row in rows[:count]]
+
+
+def fitting(prompts: Sequence[Any], model: Any, tokenizer: Any, max_tokens: int) -> list[Any]:
+    """Those of some prompts that leave the model room for a whole answer, so that both ways write the same."""
+    from ftk.evaluation.generate import context_of, token_rows
+
+    room = (context_of(model) or 1 << 30) - max_tokens
+    return [prompt for prompt, row in zip(prompts, token_rows(tokenizer, prompts), strict=True) if len(row) <= room]
 
 
 def loop(model: Any, tokenizer: Any, rows: Sequence[list[int]], max_tokens: int) -> Answers:

@@ -112,4 +112,5 @@ def _table(found: Sequence[Speed]) -> None:
 def _spread(of: Spread, times: float = 1.0, unit: str = "") -> str:
     """The middle value, and half the width of the range against it."""
     half = (of.high - of.low) / 2 / of.median if of.median else 0.0
-    return f"{of.median * times:.3g}{unit} ±{half:.0%}"
+    value = of.median * times
+    return f"{f'{value:,.0f}' if value >= 100 else f'{value:.3g}'}{unit} ±{half:.0%}"

@@ -12,7 +12,7 @@ from ftk.errors import EXIT_DONE, EXIT_FAILED, RunError, UsageError
 
 from .asking import Loading, add_place, add_sampling, note, on_terminal, sampling
 from .interrupts import Interrupts
-from .parsing import command_parser
+from .parsing import command_parser, numbers
 
 if TYPE_CHECKING:
     from ftk.evaluation.comparisons import Record
@@ -29,6 +29,7 @@ Ask the base and the tuned model the same, side by side; one copy of the base is
   ftk compare RUN --prompts questions.txt --to answers.html
   ftk compare RUN OTHER                        two runs, and the base
   ftk compare RUN@100 200 --no-base            two checkpoints of a run
+  ftk compare RUN OTHER --ensemble             and both together, token by token
   ftk compare RUN --blind                      say which is better without knowing whose it is
 """
 
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     from ftk.evaluation import subjects
 
     models = subjects.find(options.names, base=_with_base(options), model=options.model)
+    if options.ensemble:
+        models = subjects.with_ensemble(models, numbers("--weights", options.weights))
     if len(models) < 2:
         raise UsageError("There is only one model to ask.", hint="Name another run, or leave --no-base out.")
     loading = Loading()
@@ -62,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         "names", metavar="RUN", nargs="+", help="a run, a checkpoint of it (RUN@STEP), another run, or only a step"
     )
     parser.add_argument("--no-base", action="store_true", help="Leave the untuned model out.")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="Ask all adapters together too: their probabilities are averaged."
+    )
+    parser.add_argument("--weights", metavar="A,B", help="How much each counts in the ensemble [equally much].")
     what = parser.add_argument_group("What is asked")
     what.add_argument(
         "--prompts", metavar="FILE", help="Text with a prompt a line, or JSON Lines; - for standard input."
@@ -87,13 +94,15 @@ def _check(options: argparse.Namespace) -> None:
     for flag, value in (("--rows", options.rows), ("--batch-size", options.batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"{flag}: {value} is not accepted: must be 1 or more.")
+    if options.weights and not options.ensemble:
+        raise UsageError("--weights goes with --ensemble.", hint="`ftk merge` combines adapters by weights for good.")
     if not options.blind:
         return
     if options.json or not (on_terminal() and sys.stdin.isatty()):
         raise UsageError("--blind asks for a key after every prompt, and there is no terminal to press it on.")
     if options.prompts == "-":
         raise UsageError("--blind reads keys from standard input, so that prompts cannot come from there.")
-    if len(options.names) > 2 or (len(options.names) == 1 and options.no_base):
+    if options.ensemble or len(options.names) > 2 or (len(options.names) == 1 and options.no_base):
         raise UsageError("--blind takes two models: a run and its base, or two runs or checkpoints.")
 
 

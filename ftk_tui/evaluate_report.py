@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -9,36 +10,43 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ftk.evaluation.report.words import about_scores, score_rows
+from ftk.evaluation.report.words import SIGNS, about_scores, score_rows
 from ftk.evaluation.results import Evaluated
 
 from .text import shown
 
 _NARROW = 110
-"""Columns below which intervals are left out, so that numbers need not be broken."""
+"""Columns below which only differences have intervals and verdicts are signs, so that numbers need not be broken."""
+_LEGEND = "▲ better, ▼ worse, ● different: by more than noise. ≈ no more than noise."
 _STYLES = {"better": "green", "worse": "red"}
 
 
 def show(found: Evaluated, run: str, path: Path) -> None:
     """Print an evaluation for people."""
     console = Console()
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    narrow = console.width < _NARROW
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("metric", "base", "tuned", "difference", ""):
         made.add_column(heading, justify="left", no_wrap=heading == "metric", overflow="fold")
     for row, measure in zip(score_rows(found.measures), found.measures, strict=True):
-        cells = row if console.width >= _NARROW or measure.tuned.value is None else tuple(map(_bare, row))
+        cells = _brief(row) if narrow and measure.tuned.value is not None else row
         style = _STYLES.get(measure.difference.verdict if measure.difference else "", "")
         made.add_row(*(Text(shown(cell)) for cell in cells[:-1]), Text(shown(cells[-1]), style=style))
     console.print(made)
+    console.print()
+    if narrow:
+        console.print(Text(_LEGEND))
     for line in about_scores(found):
         console.print(Text(shown(line)))
     _say(console, f"\nEvaluation   {_short(path)}")
     _say(console, f"To show it   ftk report {run}")
 
 
-def _bare(cell: str) -> str:
-    """A cell without its interval."""
-    return cell.partition(" [")[0]
+def _brief(row: Sequence[str]) -> tuple[str, ...]:
+    """A row that fits into 80 columns: an interval for the difference alone, of the verdict its sign."""
+    metric, base, tuned, difference, verdict = row
+    sign = verdict[:1] if verdict[:1] in SIGNS.values() else verdict
+    return metric, base.partition(" [")[0], tuned.partition(" [")[0], difference, sign
 
 
 def _short(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     print(line(_heading(made, dry_run=bool(options.dry_run))))
     _show(made)
     if options.to == "ollama":
-        print(line(f"Use it:  ollama create {trained.name.lower()} -f {_heading(made)}/Modelfile"))
+        print(line(f"Use it:  ollama create {trained.name.lower()} -f {shlex.quote(_heading(made) + '/Modelfile')}"))
     return EXIT_DONE
 
 

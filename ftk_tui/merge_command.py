@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ftk.errors import EXIT_DONE, UsageError
 
 from .busy import busy
-from .parsing import command_parser
+from .parsing import command_parser, numbers
 from .runs_report import line
 
 _METHODS = ("linear", "ties", "dare", "dare-ties")
@@ -24,6 +24,8 @@ methods:
   ties        keeps the largest numbers, and of those the ones whose signs agree; equal ranks
   dare        leaves numbers out at random and makes up for it; equal ranks
   dare-ties   both
+
+To let adapters answer together without merging them: ftk compare RUN_A RUN_B --ensemble
 """
 
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.density is not None and options.method == "linear":
         raise UsageError("--density goes with --method ties, dare and dare-ties; linear keeps everything.")
-    weights = _weights(options.weights)
+    weights = numbers("--weights", options.weights)
     from . import headless
 
     headless.quiet_libraries(debug=options.debug)
@@ -58,10 +60,3 @@ def main(arguments: Sequence[str]) -> int:
         print(line(f"Note: {note}"))
     print(line(f"Look at it:  ftk runs show {made.run.name}"))
     return EXIT_DONE
-
-
-def _weights(text: str | None) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise UsageError(f"--weights: {text!r} is no list of numbers.", hint="--weights 0.7,0.3") from None

@@ -52,6 +52,19 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="Show tracebacks and the libraries' own messages.")
 
 
+def numbers(flag: str, text: str | None) -> list[float]:
+    """The numbers of a flag that takes several with commas between; none where it is not given.
+
+    Raises:
+        UsageError: they are no numbers.
+
+    """
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise UsageError(f"{flag}: {text!r} is no list of numbers.", hint=f"{flag} 0.7,0.3") from None
+
+
 def _columns() -> int:
     try:
         return os.get_terminal_size().columns - 2

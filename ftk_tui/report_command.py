@@ -25,14 +25,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = command_parser("report", _DESCRIPTION)
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's name, or its folder [the newest]")
     parser.add_argument("--to", metavar="FILE", help="Write to FILE.html or FILE.md [report.html of the run].")
-    parser.add_argument("--overwrite", action="store_true", help="Replace that file if it is there.")
+    parser.add_argument("--force", action="store_true", help="Replace that file if it is there.")
     parser.add_argument("--examples", type=int, default=8, metavar="N", help="Examples at most [8].")
     options = parser.parse_args(arguments)
     if options.examples < 0:
         raise UsageError(f"--examples: {options.examples} is not accepted: must be 0 or more.")
     from ftk.evaluation.report import make_report
 
-    path = make_report(options.run, options.to, examples=options.examples, overwrite=options.overwrite)
+    path = make_report(options.run, options.to, examples=options.examples, overwrite=options.force)
     print(json.dumps({"path": str(path)}) if options.json else shown(str(_short(path))))
     return EXIT_DONE
 

@@ -92,6 +92,16 @@ def test_prompts_come_from_a_file_and_from_standard_input(
     assert kept(runs)[-1].labels == ["mine", "mine@24"]
 
 
+def test_several_adapters_answer_together(capsys: pytest.CaptureFixture[str], runs: Path, home: Path) -> None:
+    names = ("mine", "24", "--ensemble", "--weights", "3,1")
+    code, out, err = run(capsys, *names, "--prompt", "What comes after two?", "--to", "page.html", *SHORT)
+    assert code == 0, err
+    assert "\n  ensemble: " in out
+    assert kept(runs)[-1].labels == ["base", "mine", "mine@24", "ensemble"]
+    assert "the adapters together" in (home / "page.html").read_text()
+    assert "mine 0.75, mine@24 0.25" in (home / "page.html").read_text()
+
+
 def test_pages_are_written_and_never_replaced_unasked(
     capsys: pytest.CaptureFixture[str], runs: Path, home: Path
 ) -> None:
@@ -123,6 +133,10 @@ def test_pages_are_written_and_never_replaced_unasked(
         (["mine", "--max-tokens", "many"], 2, "invalid int value"),
         (["mine", "--no-base"], 2, "only one model"),
         (["mine", "--blind"], 2, "no terminal"),
+        (["mine", "--ensemble"], 2, "two runs or checkpoints"),
+        (["mine", "24", "--ensemble", "--weights", "1"], 2, "takes 2 weights"),
+        (["mine", "24", "--ensemble", "--weights", "a,b"], 2, "no list of numbers"),
+        (["mine", "24", "--weights", "1,2"], 2, "--weights goes with --ensemble"),
         (["mine", "--to", "page.pdf"], 2, "says no format"),
         (["mine", "--model", "./nowhere"], 1, "is gone"),
         ([], 2, "RUN"),

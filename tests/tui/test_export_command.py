@@ -55,7 +55,7 @@ def test_a_gguf_file_and_what_was_checked_are_told(
     assert "largest logit difference" in out
     assert (home / "exports" / "tuned-gguf-q8_0" / "tuned-q8_0.gguf").is_file()
     code, out, err = call(capsys, "export", "tuned", "--to", "gguf", "--type", "q8_0")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "exists and was not changed" in err
     assert call(capsys, "export", "tuned", "--to", "gguf", "--type", "q8_0", "--force")[0] == 0
 

@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 from ..errors import ModelError
 from ..models.adapters import is_adapted
+from .ensemble import Ensemble
 from .sampling import Draws, Sampling, choose, penalise
 
 _AHEAD = 64
@@ -125,11 +126,25 @@ class _Kept(Cache):  # type: ignore[misc]
         super().__init__(layer_class_to_replicate=_Layer)
 
 
+class _KeptOfAll:
+    """What the members of an ensemble keep, each for itself."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    @property
+    def layers(self) -> list[Any]:
+        return [layer for part in self.parts for layer in part.layers]
+
+    def get_seq_length(self) -> int:
+        return int(self.parts[0].get_seq_length())
+
+
 class Decoder:
     """Writes the answers of a batch of rows, a token of each at every step.
 
     Args:
-        model: A causal language model, with or without an adapter, in evaluation mode.
+        model: A causal language model, with or without an adapter, or an `Ensemble`, in evaluation mode.
         pad: A token to fill rows with; it is masked.
         ends: The tokens that end an answer.
         sampling: How tokens are chosen.
@@ -139,6 +154,7 @@ class Decoder:
     def __init__(self, model: Any, pad: int, ends: Sequence[int], sampling: Sampling) -> None:
         self.rows: list[Row] = []
         """The rows that are not ended, in their places in the batch."""
+        self._ensemble = model if isinstance(model, Ensemble) else None
         self._forward = model.get_base_model() if is_adapted(model) else model  # the adapter sits in its layers
         self._device = model.get_input_embeddings().weight.device
         self._pad, self._ends, self._sampling = pad, ends, sampling
@@ -162,7 +178,7 @@ class Decoder:
             ModelError: the model gives no numbers.
 
         """
-        kept = DynamicCache(config=self._forward.config) if self.alone else _Kept()
+        kept = self._new_kept()
         texts = [row.prompt + row.written for row in rows]
         width = max(map(len, texts))
         ids = [[self._pad] * (width - len(text)) + text for text in texts]
@@ -180,6 +196,12 @@ class Decoder:
                 mine.join(its)
         self.rows = [*self.rows, *rows]
         self._take(logits, before)
+
+    def _new_kept(self) -> Any:
+        def one() -> Any:
+            return DynamicCache(config=self._forward.config) if self.alone else _Kept()
+
+        return _KeptOfAll([one() for _ in self._ensemble.names]) if self._ensemble else one()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -209,6 +231,11 @@ class Decoder:
             kept: What is kept of those before.
 
         """
+        if self._ensemble:
+            return self._ensemble.scores(lambda member: self._scores(ids, lengths, kept.parts[member]))
+        return self._scores(ids, lengths, kept)
+
+    def _scores(self, ids: list[list[int]], lengths: list[int], kept: Any) -> Tensor:
         columns = kept.get_seq_length() + len(ids[0])
         device = self._device
         ends = torch.tensor(lengths, device=device)[:, None]

@@ -184,7 +184,7 @@ def _answered(loaded: InMemory, prompts: Sequence[Prompt], first: int, asking: _
 
     def begun(label: str) -> Generation:
         return Generation(
-            loaded.model,
+            loaded.answering(label),
             loaded.tokenizer(label),
             prompts,
             asking.sampling,

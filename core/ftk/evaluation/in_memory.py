@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..models import adapters, fingerprint, loading, sources
 from ..models.loading import LoadedModel, ModelInfo
 from ..models.sources import Progress, Source
 from ..training import checkpoint
+from .ensemble import Ensemble
 from .subjects import Subject, steps
 
 WEIGHTS = "adapter_model.safetensors"
@@ -30,7 +31,8 @@ class InMemory:
         model: The base model with all adapters, or a model without any.
         info: What was loaded.
         tokenizers: A tokenizer for each label.
-        names: What peft calls the adapter of each label; None for the base and for whole models.
+        names: What peft calls the adapter of each label; None for the base and for whole models, and of an ensemble
+            the ensemble.
         remarks: What a person should know.
 
     """
@@ -40,7 +42,7 @@ class InMemory:
         model: Any,
         info: ModelInfo,
         tokenizers: dict[str, Any],
-        names: dict[str, str | None],
+        names: dict[str, str | Ensemble | None],
         remarks: Sequence[str] = (),
     ) -> None:
         self.model, self.info, self.remarks = model, info, tuple(remarks)
@@ -55,12 +57,19 @@ class InMemory:
         """The tokenizer of a subject, with its chat template."""
         return self._tokenizers[label]
 
+    def answering(self, label: str) -> Any:
+        """What is to be asked for the answers of a subject, while `using` holds: the model, or an ensemble on it."""
+        name = self._names[label]
+        return name if isinstance(name, Ensemble) else self.model
+
     @contextmanager
     def using(self, label: str) -> Iterator[Any]:
         """A block in which the model is the subject of that label; cheap enough to switch every few tokens."""
         name = self._names[label]
         if not adapters.is_adapted(self.model):
             yield self.model
+        elif isinstance(name, Ensemble):
+            yield name
         elif name is not None:
             self.model.set_adapter(name)
             yield self.model
@@ -139,10 +148,14 @@ def _adapted(group: Sequence[Subject], device: str | None, progress: Progress) -
     loaded = _base(first, device, remarks, progress)
     for subject in group:
         _check_base(subject, loaded)
-    model, names, tokenizers = loaded.model, dict[str, str | None](), dict[str, Any]()
+    model, names, tokenizers = loaded.model, dict[str, str | Ensemble | None](), dict[str, Any]()
     base_tokenizer = loaded.tokenizer
     for number, subject in enumerate(group):
         names[subject.label] = None
+        if subject.members:
+            names[subject.label] = _ensemble(subject, model, names)
+            tokenizers[subject.label] = _one_tokenizer(subject, tokenizers, remarks)
+            continue
         if subject.folder is not None:
             progress("adapter", subject.label, None, None)
             names[subject.label] = name = f"subject{number}"
@@ -154,6 +167,26 @@ def _adapted(group: Sequence[Subject], device: str | None, progress: Progress) -
         if subject.folder is None and tuned:  # the base is asked in the words in which its tuned model is
             tokenizers[subject.label] = tokenizers[tuned]
     return InMemory(model, loaded.info, tokenizers, names, remarks)
+
+
+def _ensemble(subject: Subject, model: Any, names: Mapping[str, Any]) -> Ensemble:
+    return Ensemble(model, [names[label] for label, _ in subject.members], [share for _, share in subject.members])
+
+
+def _one_tokenizer(subject: Subject, tokenizers: Mapping[str, Any], remarks: list[str]) -> Any:
+    """The tokenizer in whose tokens an ensemble is asked: that of its first member.
+
+    Raises:
+        ModelError: the members have different tokens.
+
+    """
+    (first, tokenizer), *others = [(label, tokenizers[label]) for label, _ in subject.members]
+    for label, other in others:
+        if other.get_vocab() != tokenizer.get_vocab():
+            raise ModelError(f"{first} and {label} have different tokens and cannot answer together.")
+        if other.chat_template != tokenizer.chat_template:
+            remarks.append(f"{label} was trained with another chat template; the ensemble is asked in that of {first}.")
+    return tokenizer
 
 
 def _base(subject: Subject, device: str | None, remarks: list[str], progress: Progress) -> LoadedModel:

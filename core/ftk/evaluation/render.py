@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html as html_module
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from .. import files
 from ..errors import UsageError
 from .comparisons import Record
 from .differences import compare
+from .report.visible import visible
 
 ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html"}
 
@@ -76,16 +76,6 @@ def kind_of(target: Path, *, force: bool = False) -> str:
     return kind
 
 
-def visible(text: str) -> str:
-    """Text of data or a model with control characters shown as escapes; line breaks, tabs and joiners stay."""
-    return "".join(
-        char
-        if char in "\n\t\u200c\u200d" or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-        else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
-
-
 def settings(made: Record) -> list[tuple[str, str]]:
     """What is told of a comparison as a whole: each with its name."""
     about, sampling = made.about, made.about["sampling"]
@@ -111,6 +101,9 @@ def tally(made: Record) -> dict[str, int]:
 
 
 def _place(model: dict[str, Any]) -> str:
+    if model["kind"] == "ensemble":
+        shares = ", ".join(f"{label} {share:.3g}" for label, share in model.get("members", {}).items())
+        return f"the adapters together, on {model['base']}: {shares}"
     return str(model["base"]) if model["kind"] == "base" else f"run {model['run']}, {model['kind']} on {model['base']}"
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .. import recipes
 from ..config import RunConfig
@@ -14,6 +15,8 @@ from ..runs import RunFolder
 
 BASE = "base"
 """What the untuned model is called."""
+ENSEMBLE = "ensemble"
+"""What several adapters are called that answer together."""
 
 _STEP = re.compile(r"(?:step-)?0*(\d{1,12})")
 
@@ -29,6 +32,8 @@ class Subject:
         folder: Where the adapter lies, or with `whole` the model; None for the base.
         whole: All of its weights were trained, so that it shares nothing with the base.
         moved: The settings name another place of the base than the run did, because somebody said so.
+        members: Of an ensemble: the labels of the adapters that answer together, with what each counts; `folder` is
+            that of the first.
 
     """
 
@@ -38,6 +43,7 @@ class Subject:
     folder: Path | None = None
     whole: bool = False
     moved: bool = False
+    members: tuple[tuple[str, float], ...] = ()
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -46,16 +52,19 @@ class Subject:
             return ("whole", str(self.folder))
         return ("base", self.config.model, self.config.quantization, self.config.precision)
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """What it is, for the record."""
         kind = "base" if self.folder is None else "model" if self.whole else "adapter"
-        return {
+        found: dict[str, Any] = {
             "label": self.label,
             "kind": kind,
             "run": self.run.name,
             "folder": str(self.folder or ""),
             "base": self.config.model,
         }
+        if self.members:
+            return {**found, "kind": "ensemble", "folder": "", "members": dict(self.members)}
+        return found
 
 
 def find(
@@ -89,6 +98,33 @@ def find(
 def base_of(subject: Subject) -> Subject:
     """The base model of a subject."""
     return replace(subject, label=BASE, folder=None, whole=False)
+
+
+def with_ensemble(subjects: Sequence[Subject], weights: Sequence[float] = ()) -> list[Subject]:
+    """The subjects, and behind them one in which all of their adapters answer together.
+
+    Args:
+        subjects: From `find`, with or without a base.
+        weights: How much each adapter counts; equally much by default.
+
+    Raises:
+        UsageError: these are fewer than two adapters, not of one base, or the weights do not fit.
+
+    """
+    from .ensemble import shares
+
+    tuned = [subject for subject in subjects if subject.folder is not None]
+    if len(tuned) < 2:
+        raise UsageError("An ensemble takes two runs or checkpoints, or more.", hint="ftk compare A B --ensemble")
+    if any(subject.whole for subject in tuned) or len({subject.memory for subject in tuned}) > 1:
+        raise UsageError(
+            "An ensemble takes adapters on one base model, stored in one way.",
+            hint="`ftk runs show RUN` tells base and method of a run.",
+        )
+    labels = [subject.label for subject in tuned]
+    members = tuple(zip(labels, shares(weights, len(tuned)), strict=True))
+    label = ENSEMBLE if ENSEMBLE not in labels else f"{ENSEMBLE} of {', '.join(labels)}"
+    return [*subjects, replace(tuned[0], label=label, members=members)]
 
 
 def groups(subjects: Iterable[Subject]) -> list[list[Subject]]:

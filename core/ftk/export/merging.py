@@ -22,6 +22,8 @@ from .source import Trained
 
 BaseWeights = Literal["dequantised", "original"]
 _LARGE = 1 << 29
+_ROUGH = 0.05
+"""Average difference from which a person is told that rounding matters."""
 _FAR = 0.2
 """Average difference, as a part of the logits' spread, from which a merge into the same weights counts as broken."""
 
@@ -83,11 +85,15 @@ def merge(
     logits = probe.logits(model, rows)
     _check(difference, exact=quantization == "none" or base == "dequantised")
     notes = [] if quantization == "none" else [_explained(quantization, base)]
+    if precision == "auto" and quantization == "none" and difference.relative > _ROUGH:
+        notes.append(f"{wanted} rounds these weights noticeably; --precision float32 keeps them as they were trained.")
     return Merged(model, our.load_tokenizer(trained.folder), difference, rows, logits, wanted, notes)
 
 
 def _with_whole_weights(trained: Trained, model: Any, base: BaseWeights, progress: Progress) -> Any:
     """Base and adapter with whole weights in place of quantised ones, in the format in which the run computed."""
+    import torch
+
     plain = model.unload()
     del model
     if base == "original":
@@ -95,10 +101,11 @@ def _with_whole_weights(trained: Trained, model: Any, base: BaseWeights, progres
         del plain
         let_go(size)
         return our.load(trained, quantization="none", progress=progress).model
+    precision = our.run_precision(trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = plain.dequantize()
-    return adapters.load(_in_format(plain, our.run_precision(trained)), trained.folder)
+        plain = plain.dequantize(getattr(torch, precision))
+    return adapters.load(_in_format(plain, precision), trained.folder)
 
 
 def _merged(model: Any) -> Any:

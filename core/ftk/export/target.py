@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import files
 from .._version import __version__
-from ..errors import ExportError
+from ..errors import ExportError, UsageError
 from .source import Trained
 
 MARK = "ftk_export.json"
@@ -59,17 +59,17 @@ def check(target: Path, *, force: bool) -> None:
         force: Whether an earlier export of that name may be replaced.
 
     Raises:
-        ExportError: something is there that may not be replaced.
+        UsageError: something is there that may not be replaced.
 
     """
     if not os.path.lexists(target):
         return
     if not force:
-        raise ExportError(
+        raise UsageError(
             f"{target} exists and was not changed.", hint="Choose another --out, or --force to replace it."
         )
     if target.is_symlink() or not (target / MARK).is_file():
-        raise ExportError(
+        raise UsageError(
             f"{target} was not made by `ftk export` and was not changed.", hint="--force replaces exports only."
         )
 
@@ -83,7 +83,8 @@ def made(target: Path, *, force: bool = False) -> Iterator[Path]:
         force: Whether an earlier export of that name is replaced, in its last moment.
 
     Raises:
-        ExportError: something is there that may not be replaced, or the disk is full.
+        UsageError: something is there that may not be replaced.
+        ExportError: the disk is full.
 
     """
     check(target, force=force)

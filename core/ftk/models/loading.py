@@ -110,6 +110,7 @@ def _read(path: Path, quantization: str, precision: str, device: str, *, code: b
 
     model, told = _with_attention(from_folder)
     soundness.check_loaded(model, told, folder)
+    quantised.keep_layout(model)
     if kept and folder is path:
         quantised.keep(model, path, kept)
     return model

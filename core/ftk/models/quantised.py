@@ -37,7 +37,7 @@ def keep(model: Any, original: Path, target: Path) -> bool:
         Whether it was written; a full disk is no error, the next start then packs again.
 
     """
-    size = sum(file.stat().st_size for file in _weights(original))
+    size, dtype = sum(file.stat().st_size for file in _weights(original)), model.config.dtype
     if size < _WORTH_IT or target.exists():
         return False
     try:
@@ -48,7 +48,21 @@ def keep(model: Any, original: Path, target: Path) -> bool:
             model.save_pretrained(str(staging), safe_serialization=True)
     except OSError:
         return False
+    finally:
+        model.config.dtype = dtype  # saving writes its name over it, with which no weights can be unpacked
     return True
+
+
+def keep_layout(model: Any) -> None:
+    """Keep 4-bit weights as they are stored, whatever the processor.
+
+    On processors with AVX-512 BF16, bitsandbytes lays them out anew when a model first answers. From then on no
+    gradient passes through the layer, unpacking it gives other numbers, and layers whose rows are no multiple of 32
+    fail.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _weights(folder: Path) -> list[Path]:

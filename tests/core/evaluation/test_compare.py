@@ -14,7 +14,7 @@ import torch
 from ftk.errors import DataError, FtkError, ModelError, RunError, UsageError
 from ftk.evaluation import in_memory, prompts, subjects
 from ftk.evaluation.compare import Compared, Watcher, compare_subjects
-from ftk.evaluation.generate import Prompt, Sampling, conversation, generate
+from ftk.evaluation.generate import Prompt, Sampling, conversation, decoded, ends_of, generate, token_rows
 from ftk.evaluation.subjects import Subject
 from ftk.models import loading
 from tests import tiny
@@ -109,6 +109,58 @@ def test_models_of_one_base_are_in_memory_together_and_take_turns(runs: Path, mo
     assert changes > 5
     compare_subjects(subjects.find(["first", "whole"]), ASKED[:1], Sampling(2))
     assert len(loads) == 3
+
+
+def test_an_ensemble_says_what_the_averaged_probabilities_say(runs: Path) -> None:
+    models = subjects.with_ensemble(subjects.find(["first", "second"]), [3, 1])
+    assert [model.label for model in models] == ["base", "first", "second", "ensemble"]
+    found = compare_subjects(models, ASKED, SHORT, batch_size=2)
+    assert texts(found, "ensemble") == by_hand(models, [0.75, 0.25])
+    assert texts(found, "first") == alone(models[1])
+    assert models[-1].to_dict()["members"] == {"first": 0.75, "second": 0.25}
+    heavy = subjects.with_ensemble(subjects.find(["second", "first"]), [1, 1e9])
+    asked = compare_subjects(heavy, ASKED, SHORT, watcher=Heard(side_by_side=True))
+    assert texts(asked, "ensemble") == texts(asked, "first") == texts(found, "first") != texts(asked, "second")
+
+
+@torch.no_grad()
+def by_hand(models: Sequence[Subject], weights: Sequence[float]) -> list[str]:
+    """The greedy answers of several adapters together, one prompt and one whole text at a time."""
+    from peft import PeftModel
+
+    copies = [
+        PeftModel.from_pretrained(loading.find_and_load(model.config.model).model, str(model.folder)).eval()
+        for model in models[1:3]
+    ]
+    tokenizer = loading.load_tokenizer(loading.Source("", "folder", models[1].run.trained, None, None))
+    said = []
+    for tokens in token_rows(tokenizer, ASKED):
+        written: list[int] = []
+        while len(written) < SHORT.max_tokens:
+            ids = torch.tensor([tokens + written])
+            parts = [model(input_ids=ids).logits[0, -1].softmax(-1) for model in copies]
+            token = int(sum(weight * part for weight, part in zip(weights, parts, strict=True)).argmax())  # type: ignore[union-attr]
+            if token in ends_of(copies[0], tokenizer):
+                break
+            written.append(token)
+        said.append(decoded(tokenizer, written))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "told"),
+    [
+        (["first"], [], "two runs"),
+        (["first", "other"], [], "on one base model"),
+        (["first", "whole"], [], "on one base model"),
+        (["first", "second"], [1.0], "takes 2 weights"),
+        (["first", "second"], [1.0, 0.0], "above 0"),
+        (["first", "second"], [1.0, float("nan")], "above 0"),
+    ],
+)
+def test_what_is_no_ensemble_is_said(runs: Path, names: list[str], weights: list[float], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        subjects.with_ensemble(subjects.find(names), weights)
 
 
 def test_the_same_is_drawn_for_all_models(runs: Path) -> None:

@@ -28,18 +28,18 @@ def test_both_answer_the_same_prompts_and_the_ratio_is_told(
     benchmark: Any, model_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark.main(
-        ["--model", str(model_folder()), "--device", "cpu", "--prompts", "7", "--max-tokens", "5", "--repeats", "2"]
+        ["--model", str(model_folder()), "--device", "cpu", "--prompts", "8", "--max-tokens", "5", "--repeats", "2"]
     )
     *lines, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert [(line["repeat"], line["way"]) for line in lines] == [(1, "ftk"), (1, "loop"), (2, "loop"), (2, "ftk")]
     assert len({line["tokens"] for line in lines}) == 1
-    assert (summary["prompts"], summary["same_answers"]) == (7, 7)
+    assert (summary["prompts"], summary["same_answers"]) == (7, 7)  # one of eight leaves the tiny model no room
     lowest, median, highest = summary["times_as_fast"]
     assert 0 < lowest <= median <= highest
 
 
 @pytest.mark.slow
-def test_fifty_prompts_to_the_embedded_model_take_a_fraction_of_the_passes(
+def test_prompts_to_the_embedded_model_take_a_fraction_of_the_passes(
     benchmark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Time is measured by the benchmark; here what decides it: how often all weights are read."""
@@ -52,14 +52,14 @@ def test_fifty_prompts_to_the_embedded_model_take_a_fraction_of_the_passes(
         model, tokenizer, _ = load_model("smollm2", precision="float32", device="cpu")
     except ModelError as error:
         pytest.skip(f"the embedded model is not cached and no package index gives it: {error.message}")
-    prompts = benchmark.asked(50)
-    assert len(prompts) == 50
+    assert len(benchmark.asked(50)) == 50
+    prompts = benchmark.asked(12)
     passes: list[int] = []
     hook = model.register_forward_hook(lambda module, arguments, out: passes.append(1))
-    together = benchmark.batched(model, tokenizer, prompts, 32, 32)
+    together = benchmark.batched(model, tokenizer, prompts, 8, 12)
     batched = len(passes)
     passes.clear()
-    alone = benchmark.loop(model, tokenizer, token_rows(tokenizer, prompts), 32)
+    alone = benchmark.loop(model, tokenizer, token_rows(tokenizer, prompts), 8)
     hook.remove()
-    assert 6 * batched < len(passes)
-    assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 48  # but for ties within rounding
+    assert 4 * batched < len(passes)
+    assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 11  # but for ties within rounding

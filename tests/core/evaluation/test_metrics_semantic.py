@@ -53,7 +53,10 @@ def bert(folder: Path, positions: int = 16) -> Path:
 
     torch.manual_seed(0)
     tokenizer = bert_tokenizer()
-    config = BertConfig(len(tokenizer), 24, 2, 2, 32, max_position_embeddings=positions)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=positions,
+    )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ftk.errors import ExportError
+from ftk.errors import ExportError, UsageError
 from ftk.export import loading, merged, probe
 from ftk.export.source import Trained
 from ftk.models import loading as models
@@ -111,12 +111,12 @@ def test_what_is_there_is_never_replaced_unasked(run: Callable[..., Trained], tm
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     for force in (False, True):
-        with pytest.raises(ExportError, match="was not changed"):
+        with pytest.raises(UsageError, match="was not changed"):
             merged.export(trained, out, force=force)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     made = merged.export(trained, tmp_path / "other")
     (made.path / "old").write_text("of the first export")
-    with pytest.raises(ExportError, match="exists and was not changed"):
+    with pytest.raises(UsageError, match="exists and was not changed"):
         merged.export(trained, made.path)
     assert (made.path / "old").exists()
     merged.export(trained, made.path, force=True)

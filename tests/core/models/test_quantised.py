@@ -37,6 +37,22 @@ def test_the_second_start_reads_the_packed_weights_and_computes_the_same(tmp_pat
     assert all(value.dtype == torch.uint8 for value in stored.values())
 
 
+def test_a_model_that_has_answered_still_learns_and_holds_the_same_weights(tmp_path: Path) -> None:
+    model = load(tiny.save(tmp_path / "model"))
+    embedded = model.get_input_embeddings()(IDS).detach().requires_grad_()
+    layer = model.model.layers[0].mlp.up_proj
+    before = torch.autograd.grad(layer(embedded).square().sum(), embedded)[0]
+    with torch.no_grad():
+        model.eval()(IDS)
+    after = torch.autograd.grad(layer(embedded).square().sum(), embedded)[0]
+    assert torch.equal(before, after)
+    with torch.no_grad():
+        answered = layer(embedded.detach())
+        plain = model.dequantize()
+        whole = plain.model.layers[0].mlp.up_proj(embedded.detach())
+    torch.testing.assert_close(answered, whole)
+
+
 def test_other_weights_get_a_copy_of_their_own(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", seed=0)
     before = load(folder)(IDS).logits

@@ -46,7 +46,7 @@ def make_report(
     if render is None:
         raise UsageError(f"{target.name}: a report ends with .html or .md.", hint="Such as --to report.md")
     if to is not None and target.exists() and not overwrite:
-        raise UsageError(f"{target} exists and was not changed.", hint="Choose another file, or add --overwrite.")
+        raise UsageError(f"{target} exists and was not changed.", hint="Choose another file, or add --force.")
     text = redact(render(gather(folder, examples)))
     try:
         files.make_dir(target.parent)
