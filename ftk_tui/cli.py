@@ -36,6 +36,7 @@ _COMMANDS = {  # each is a module with a main(arguments), imported when it is ca
     "bench": ("bench_command", "how fast a run's model answers: base, adapter, merged: `ftk bench RUN`"),
     "export": ("export_command", "ship a run: adapter, merged model, GGUF, Ollama, Hub: `ftk export RUN --to gguf`"),
     "merge": ("merge_command", "combine the adapters of runs into one: `ftk merge RUN_A RUN_B`"),
+    "estimate": ("estimate_command", "will it fit, how long, what will it cost: `ftk estimate --gpu t4`"),
     "serve": ("serve_command", "an OpenAI-compatible server for a run: `ftk serve RUN`"),
     "doctor": ("doctor_command", "what this machine, its login and its terminal will do to a run"),
 }
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ftk {__version__}")
     parser.add_argument("--preset", metavar="NAME", help="Start from a recipe: a name (`ftk presets`) or a file.")
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and its reasons; train nothing.")
+    parser.add_argument("--estimate-time", action="store_true", help="The same as `ftk estimate`; train nothing.")
     parser.add_argument("--tui", action="store_true", help="Open the app with these settings; nothing trains yet.")
     parser.add_argument("--save-preset", metavar="FILE", help="Write the settings as a recipe; train nothing.")
     parser.add_argument("--detach", action="store_true", help="Train in a process of its own: `ftk attach` follows it.")
@@ -169,7 +171,11 @@ def _run(arguments: list[str]) -> int:
     if not arguments:
         return _app()
     options = _parser().parse_args(arguments)
-    settings = _settings(options)
+    settings = settings_of(options)
+    if options.estimate_time:
+        from . import estimate_command
+
+        return estimate_command.show(settings, as_json=options.json)
     if options.tui:
         return _app(settings, options.preset)
     if options.save_preset:
@@ -204,7 +210,8 @@ def _app(settings: RunConfig | None = None, preset: str | None = None) -> int:
     return launch.open_app(settings, preset)
 
 
-def _settings(options: argparse.Namespace) -> RunConfig:
+def settings_of(options: argparse.Namespace) -> RunConfig:
+    """The settings of the flags of a run, on top of those of the preset if one is named."""
     from ftk import recipes
     from ftk.config import build
 
