@@ -213,14 +213,28 @@ class FtkApp(Common):
         """Show a screen; each is made when it is first shown, and keeps its state."""
         if self.current_mode != name:
             self.switch_mode(name)
-        if name != "home" and self._wizard is not None:
-            self._wizard.step = name
+        if name != "home":
+            if self._wizard is not None:
+                self._keep_step(name)
+            else:
+                self.call_after_refresh(self._keep_step, name)  # to read what was kept must not hold the screen up
         self._store()
         self.call_after_refresh(self._show_status)
+
+    def _keep_step(self, name: str) -> None:
+        self.wizard.step = name
+        self._store()
 
     def action_go(self, name: str) -> None:
         """Show a screen."""
         self.go(name)
+
+    def make_room(self) -> None:
+        """Have all screens let go of what takes much memory: a run is about to begin."""
+        for stack in self._screen_stacks.values():
+            for screen in stack[:1]:
+                if isinstance(screen, StepScreen):
+                    screen.make_room()
 
     def action_help(self) -> None:
         """Explain the screen, its keys and the terms."""

@@ -104,7 +104,8 @@ def _afterwards(app: FtkApp, terminal: OwnTerminal, signals: AppSignals, code: i
     """Stay until the run has ended; a process without a terminal ends at once then."""
     if app.fault:
         _told(app.fault, terminal.log)
-    if not app.busy:
+    stopped = signals.heard is not None and app.session.runner is not None  # told even if it has ended by now
+    if not app.busy and (terminal.gone or not stopped):
         return _end(code) if terminal.gone else code
     from .without_screen import to_the_end
 

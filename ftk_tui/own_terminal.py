@@ -29,8 +29,12 @@ from .terminal import Line, let_go
 if TYPE_CHECKING:
     from textual.driver import Driver
 
+    from .own_driver import OwnDriver
+
 _LARGEST = 2_000_000  # bytes of the file for output, from which on it begins anew
-_TOLD_S = 1.0  # seconds after which a hang-up that a failing read foretells has been noticed by the thread as well
+_TOLD_S = 1.0  # seconds after which the thread has noticed a hang-up
+_TEXTUALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+"""Signals whose handlers Textual sets and leaves: SIGCONT, which follows a hang-up, would fail without its loop."""
 LEFT = "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[?1004l"
 """What leaves a terminal as it was: no mouse, no pasting mode, lines wrap, the normal screen, the cursor, no focus."""
 
@@ -48,7 +52,8 @@ class OwnTerminal:
         self._gone = threading.Event()
         self._lock = threading.Lock()
         self._before: list[int] = []
-        self._driver: Any = None
+        self.shows: OwnDriver | None = None
+        """The driver of the app, once there is one."""
         self.log = Path(os.devnull)
         """Where the output of others goes now."""
 
@@ -56,6 +61,10 @@ class OwnTerminal:
     def gone(self) -> bool:
         """Whether the terminal is no more."""
         return self._gone.is_set()
+
+    def gone_soon(self) -> bool:
+        """Whether the terminal is no more, where a failing read foretells that the thread is about to notice it."""
+        return self._gone.wait(_TOLD_S)
 
     @property
     def on_gone(self) -> Callable[[], None] | None:
@@ -85,6 +94,7 @@ class OwnTerminal:
             errors="replace",  # by one character, unlike an escape: what follows stays in its column
         )
         self.log_to(_log_file())
+        self._handlers = {number: signal.getsignal(number) for number in _TEXTUALS}
         self._handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one notices: two got into each other's way
         self._awake, self._wake = os.pipe()
         self._watch = threading.Thread(target=self._look, name="ftk-hang-up", daemon=True)
@@ -105,6 +115,8 @@ class OwnTerminal:
             if not self.gone:
                 os.dup2(copy, descriptor)
             os.close(copy)
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if not self.gone:  # else nothing but the end of the run may end what goes on without a terminal
             signal.signal(signal.SIGHUP, self._handler)
         with contextlib.suppress(OSError):
@@ -139,8 +151,8 @@ class OwnTerminal:
 
     def take_mouse(self, wanted: bool) -> None:
         """Have mouse events sent to the app, or leave the mouse to the terminal."""
-        if self._driver is not None:
-            self._driver.take_mouse(wanted)
+        if self.shows is not None:
+            self.shows.take_mouse(wanted)
 
     def _look(self) -> None:
         """Wait for the hang-up, or for the end of the block."""
@@ -163,37 +175,9 @@ class OwnTerminal:
 
     def driver(self) -> type[Driver]:
         """The driver for the app: it writes to our descriptor, and outlives the terminal."""
-        from textual.drivers.linux_driver import LinuxDriver
+        from .own_driver import OwnDriver
 
-        terminal = self
-
-        class OwnDriver(LinuxDriver):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                self._file = terminal.file
-                terminal._driver = self
-
-            def take_mouse(self, wanted: bool) -> None:
-                if not wanted:
-                    self._disable_mouse_support()
-                self._mouse = wanted
-                self._enable_mouse_support()
-
-            def _get_terminal_size(self) -> tuple[int, int]:
-                try:
-                    width, height = os.get_terminal_size(terminal.descriptor)
-                except OSError:
-                    return 80, 24
-                return width or 80, height or 24
-
-            def run_input_thread(self) -> None:
-                try:
-                    super().run_input_thread()
-                except OSError:
-                    if not terminal._gone.wait(_TOLD_S):
-                        raise
-
-        return OwnDriver
+        return type("TerminalDriver", (OwnDriver,), {"terminal": self})
 
 
 def _log_file() -> Path:

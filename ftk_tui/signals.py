@@ -54,8 +54,11 @@ class Signals:
             signal.signal(number, handler)
 
     def hear(self, number: int) -> None:
-        """Do what a signal of that number does, because it came before this block."""
-        self._handle(number, None)
+        """Do what a signal of that number does, because it came before this block; the run may have ended by it."""
+        if self._runner.join(0):
+            self._screen.note(f"{signal.Signals(number).name}: saving and stopping.")
+        else:
+            self._handle(number, None)
 
     def wait(self) -> None:
         """Wait until the run has ended, or leave the process if it does not after SIGTERM."""

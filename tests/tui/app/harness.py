@@ -34,6 +34,7 @@ from ftk.events import (
     Event,
     Failed,
     Finished,
+    Leaving,
     Listener,
     Paused,
     Proceeded,
@@ -121,8 +122,10 @@ class FakeRunner:
                 for listener in list(self.listeners):
                     try:
                         listener(event)
-                    except Exception:  # noqa: BLE001 - as the engine does
+                    except Exception as error:  # noqa: BLE001 - as the engine does
                         self.listeners.remove(listener)
+                        if isinstance(error, Leaving):
+                            self.tell(error.warning)
             if isinstance(event, Step):
                 self.step = event.step
             if isinstance(event, ENDINGS):

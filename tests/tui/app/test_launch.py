@@ -30,6 +30,7 @@ TRUE_COLOUR = {"COLORTERM": "truecolor", "TERM": "xterm-256color"}
 
 APP = """
 import os, subprocess, sys, threading, time, warnings, logging
+from pathlib import Path
 sys.path.insert(0, {root!r})
 from ftk_tui import app, app_signals, launch, without_screen
 from tests.tui.app.harness import FakeEngine, plan
@@ -44,6 +45,8 @@ def train():
     runner.stopped() if runner.state == "stopping" else runner.finish()
 
 class Test(app.FtkApp):
+    CSS_PATH = [str(Path(app.__file__).parent / name) for name in app.FtkApp.CSS_PATH]
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._session = engine.session()
@@ -185,8 +188,8 @@ def test_an_app_that_waits_sends_next_to_nothing() -> None:
         at_home(terminal)
         time.sleep(1.0)
         before = len(terminal.output)
-        time.sleep(3.0)
-        assert len(terminal.output) - before < 3 * 200
+        time.sleep(2.0)
+        assert len(terminal.output) - before < 2 * 200
 
 
 # The gate
@@ -262,15 +265,15 @@ def leave_to_go_on(terminal: PseudoTerminal) -> None:
 
 
 def test_a_run_that_is_left_goes_on_to_its_end_in_this_process() -> None:
-    with opened(script(steps=400)) as terminal:
+    with opened(script(steps=150)) as terminal:
         before = terminal.modes
         leave_to_go_on(terminal)
         left_as_before(terminal, before)
         assert "ftk attach mine" in after(terminal)
         reached = len(events())
         assert terminal.wait() == 0
-        assert "Done: 400 steps" in after(terminal)
-    assert [event.step for event in events() if isinstance(event, Step)] == list(range(1, 401))
+        assert "Done: 150 steps" in after(terminal)
+    assert [event.step for event in events() if isinstance(event, Step)] == list(range(1, 151))
     assert len(events()) > reached
     assert isinstance(events()[-1], Finished)
 
@@ -286,7 +289,7 @@ def test_ctrl_c_saves_and_stops_a_run_that_was_left() -> None:
 
 
 def test_closing_the_terminal_does_nothing_to_a_run_that_was_left() -> None:
-    with opened(script(steps=500)) as terminal:
+    with opened(script(steps=200)) as terminal:
         leave_to_go_on(terminal)
         terminal.hang_up()
         assert terminal.wait() == 0
@@ -364,14 +367,15 @@ def test_a_hang_up_without_a_run_ends_the_process() -> None:
     with opened() as terminal:
         at_home(terminal)
         terminal.press("2")
-        until(lambda: "dataset" in (files.config_dir() / "wizard.json").read_text())
+        kept = files.config_dir() / "wizard.json"
+        until(lambda: kept.exists() and "dataset" in kept.read_text())
         terminal.hang_up()
         assert terminal.wait() == 129
     assert json.loads((files.config_dir() / "wizard.json").read_text())["step"] == "dataset"
 
 
 def test_a_hang_up_leaves_the_run_to_its_end_without_spinning() -> None:
-    with opened(script(steps=600)) as terminal:
+    with opened(script(steps=250)) as terminal:
         until(step_reached(3))
         at_home(terminal)
         terminal.hang_up()
@@ -382,7 +386,7 @@ def test_a_hang_up_leaves_the_run_to_its_end_without_spinning() -> None:
         now = process.cpu_times()
         assert (now.user + now.system) - (used.user + used.system) < 0.5
         assert terminal.wait() == 0
-    assert [event.step for event in events() if isinstance(event, Step)] == list(range(1, 601))
+    assert [event.step for event in events() if isinstance(event, Step)] == list(range(1, 251))
     assert isinstance(events()[-1], Finished)
 
 
@@ -424,12 +428,12 @@ def test_a_fault_is_told_in_words_and_the_terminal_is_as_it_was() -> None:
 
 
 def test_a_fault_of_the_app_leaves_the_run_to_its_end() -> None:
-    with opened(script(steps=300, doing="self.set_timer(0.5, lambda: 1 / 0)")) as terminal:
+    with opened(script(steps=150, doing="self.set_timer(0.5, lambda: 1 / 0)")) as terminal:
         assert terminal.wait() == 0
         said = after(terminal)
         assert "ZeroDivisionError" in said
         assert "goes on without a screen" in said
-        assert "Done: 300 steps" in said
+        assert "Done: 150 steps" in said
     assert isinstance(events()[-1], Finished)
 
 
