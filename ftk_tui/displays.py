@@ -32,7 +32,7 @@ from ftk.hardware import gib
 
 from . import report
 from .event_words import PHASES, told
-from .text import clock, shown, sparkline
+from .text import remaining, shown, sparkline
 
 
 class Display:
@@ -257,6 +257,6 @@ def _figures(event: Step, *, loss: bool = True) -> str:
         f"grad {event.grad_norm:.2f}",
         f"{event.tokens_per_s:.0f} tokens/s",
         f"{gib(memory)} {where}",
-        f"{clock(event.eta_s)} left",
+        f"{remaining(event.eta_s, event.eta_low_s, event.eta_high_s)} left",
     ]
     return "  ".join(parts)

@@ -40,6 +40,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{last:02d}" if hours else f"{minutes}:{last:02d}"
 
 
+def remaining(seconds: float, low: float | None, high: float | None) -> str:
+    """Seconds that are left, as a range while nobody is sure: ``12:05``, ``10:30 to 14:10``."""
+    if low is None or high is None or clock(low) == clock(high):
+        return clock(seconds)
+    return f"{clock(low)} to {clock(high)}"
+
+
 def bar(part: float, width: int) -> str:
     """A bar of `part` (0 to 1) of `width` characters, never empty where there is anything."""
     return "█" * max(round(part * width), int(part > 0))

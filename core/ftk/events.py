@@ -59,7 +59,11 @@ class Phase(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """An optimiser update: loss is the mean over the supervised tokens since the last report."""
+    """An optimiser update: loss is the mean over the supervised tokens since the last report.
+
+    `eta_s` are the seconds left until the last update with its evaluation and checkpoint; the range around it is told
+    while it is wider than some percent.
+    """
 
     kind: ClassVar[str] = "step"
     step: int
@@ -75,6 +79,8 @@ class Step(Event):
     elapsed_s: float
     memory_bytes: int
     gpu_memory_bytes: int | None = None
+    eta_low_s: float | None = None
+    eta_high_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..text import clock
+from ..text import clock, remaining
 from .painted import Painted, Row
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def figures(readings: Readings, now: float) -> list[Figure]:
         ("training", clock(step.elapsed_s)),
     ]
     if readings.active:
-        found.append(("left", f"{clock(step.eta_s)}, till {_at(now + step.eta_s, now)}"))
+        left = remaining(step.eta_s, step.eta_low_s, step.eta_high_s)
+        found.append(("left", f"{left}, till {_at(now + step.eta_s, now)}"))
     elif readings.ending:
         found.append(("in all", clock(readings.ending.seconds)))
     if held := readings.held_out:

@@ -92,13 +92,13 @@ class TrainingLoop:
             self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
         )
         self.best: list[torch.Tensor] | None = None
-        self.reporter = Reporter(config, self.plan.steps_per_epoch, workers.device, link.emit)
+        self.reporter = Reporter(config, self.plan.steps_per_epoch, workers.device, link.emit, sum(self._lengths))
         self._base = base
         self._scale = _FIRST_SCALE if config.precision == "float16" else 1.0
         self._numbers = NumberWatch(config.spike_factor)
         self._skipped = 0
         self._random = randomness.states(workers.device)
-        self._evaluation_s = 0.0
+        self._evaluation_s = self._save_s = 0.0
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._paused_s = 0.0
@@ -148,8 +148,10 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Hand the present moment to whoever saves."""
+        begin = time.monotonic()
         self._link.save(self.snapshot())
         self._saved_step, self._saved_at = self.progress.step, time.monotonic()
+        self._save_s = self._saved_at - begin
 
     def close(self) -> None:
         """Give the model back as it came, with its adapter, and let go of the other processes."""
@@ -292,9 +294,10 @@ class TrainingLoop:
         self.emit(Warned(code=code, message=f"{message}. The update was left out.", hint=advice))
 
     def _other_seconds(self) -> float:
-        """What is left of the run besides updates: the evaluations still to come."""
+        """What is left of the run besides updates: the evaluations and checkpoints still to come."""
         left = self.total - self.progress.step
-        return math.ceil(left / self._int("eval_steps")) * self._evaluation_s if self.held_out else 0.0
+        seconds = math.ceil(left / self._int("save_steps")) * self._save_s
+        return seconds + (math.ceil(left / self._int("eval_steps")) * self._evaluation_s if self.held_out else 0.0)
 
     def _evaluate(self) -> None:
         begin = time.monotonic()

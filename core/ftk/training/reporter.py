@@ -13,6 +13,7 @@ from .. import hardware
 from ..config import RunConfig
 from ..events import Event, Step
 from .checkpoint import Progress
+from .forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,24 @@ class Reporter:
         steps_per_epoch: Updates of a pass over the data.
         device: Where training happens.
         emit: Takes the events.
+        tokens_per_epoch: Tokens of all rows.
 
     """
 
     def __init__(
-        self, config: RunConfig, steps_per_epoch: int, device: torch.device, emit: Callable[[Event], None]
+        self,
+        config: RunConfig,
+        steps_per_epoch: int,
+        device: torch.device,
+        emit: Callable[[Event], None],
+        tokens_per_epoch: int = 0,
     ) -> None:
         self._every, self._total = config.log_steps, config.max_steps or 0
         self._per_epoch, self._device, self._emit = steps_per_epoch, device, emit
         self.loss, self.targets = 0.0, 0
         self.losses: deque[float] = deque(maxlen=max(1, self._total // 10))
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
+        self._forecast = Forecast(self._total, steps_per_epoch, tokens_per_epoch)
 
     def take(self, update: Update, progress: Progress, seconds_besides: float) -> None:
         """Add an update, and tell of those since the last report where one is due.
@@ -60,6 +68,7 @@ class Reporter:
             self.loss += update.loss * update.targets
             self.targets += update.targets
         self._recent.append((update.seconds, update.tokens))
+        self._forecast.take(update.tokens, update.seconds)
         if progress.step % self._every and progress.step != self._total:
             return
         mean = self.loss / self.targets if self.targets else math.nan
@@ -67,7 +76,7 @@ class Reporter:
         self.loss, self.targets = 0.0, 0
         seconds = sum(part[0] for part in self._recent)
         tokens = sum(part[1] for part in self._recent)
-        left = (self._total - progress.step) * seconds / len(self._recent) + seconds_besides
+        left = self._forecast.left(progress.step, progress.tokens, seconds_besides)
         self._emit(
             Step(
                 step=progress.step,
@@ -79,7 +88,9 @@ class Reporter:
                 tokens=progress.tokens,
                 supervised_tokens=progress.supervised_tokens,
                 tokens_per_s=round(tokens / seconds, 1) if seconds else 0.0,
-                eta_s=round(left, 1),
+                eta_s=round(left.seconds, 1),
+                eta_low_s=None if left.low is None else round(left.low, 1),
+                eta_high_s=None if left.high is None else round(left.high, 1),
                 elapsed_s=round(progress.seconds, 3),
                 memory_bytes=hardware.process_memory(),
                 gpu_memory_bytes=hardware.gpu_memory_used() if self._device.type == "cuda" else None,
