@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftk import autoconfig, catalog, estimate
+from ftk import autoconfig, catalog, estimate, memory, strict_yaml
 from ftk.autoconfig import Plan
 from ftk.config import build
 from ftk.data.dataset import load_dataset
 from ftk.errors import FtkError, ModelError, UsageError
 from ftk.hardware import Gpu, Hardware
 from ftk.models.sources import Source
+from ftk.training.trainer import Trainer
 from tests import tiny
 
 GIB = 1 << 30
@@ -190,3 +192,161 @@ def test_liger_needs_a_gpu_and_takes_the_place_of_compiling() -> None:
     with pytest.raises(UsageError, match="NVIDIA"):
         plan(liger=True)
     assert plan("mistral-7b", machine(A100), liger=True, max_steps=10**6).config.compile is False
+
+
+CARDS = {card.id: card for card in memory.cards()}
+
+
+def on_card(model: str, card: str, rows: Any = None, **settings: Any) -> Plan:
+    return plan(model, estimate.as_if(CPU, CARDS[card]), rows, **settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "quantization", "recomputed", "precision"),
+    [
+        ("smollm2", "t4", "none", False, "float16"),
+        ("gpt2-medium", "t4", "none", False, "float16"),
+        ("llama3.2-3b", "t4", "none", False, "float16"),
+        ("mistral-7b", "t4", "nf4", False, "float16"),
+        ("llama3.1-8b", "t4", "nf4", False, "float16"),
+        ("gemma2-9b", "t4", "nf4", False, "float16"),
+        ("mistral-7b", "l4", "none", False, "bfloat16"),
+        ("gemma2-9b", "a10", "none", False, "bfloat16"),
+        ("llama3.1-8b", "rtx3090", "none", False, "bfloat16"),
+        ("llama3.1-8b", "rtx4090", "none", False, "bfloat16"),
+        ("gemma2-9b", "a100-40", "none", False, "bfloat16"),
+        ("qwen3-8b", "a100-80", "none", False, "bfloat16"),
+        ("llama3.1-8b", "h100", "none", False, "bfloat16"),
+        ("llama3.1-8b", "mi300x", "none", False, "bfloat16"),
+    ],
+)
+def test_every_card_gets_what_fits_it(
+    model: str, card: str, quantization: str, recomputed: bool, precision: str
+) -> None:
+    made = on_card(model, card)
+    config = made.config
+    assert (config.quantization, config.precision) == (quantization, precision)
+    assert config.gradient_checkpointing is recomputed
+    assert made.fit
+    assert made.fit.fits
+    assert made.fit.breakdown.process < CARDS[card].memory
+    assert "GiB" in made.reasons["quantization"]
+    assert not made.remarks
+
+
+def long_rows(count: int, words: int) -> list[dict[str, str]]:
+    return [{"prompt": f"Tell me of {number}.", "response": f"{number} " + "word " * words} for number in range(count)]
+
+
+@pytest.mark.parametrize(("rows", "step"), [(100, 4), (2_000, 8), (8_000, 16)])
+def test_more_data_takes_larger_steps(rows: int, step: int) -> None:
+    made = on_card("smollm2", "a100-80", long_rows(rows, 3), epochs=1)
+    assert (made.config.batch_size, made.config.gradient_accumulation) == (step, 1)
+    if step != 4:
+        assert f"{step} rows a step" in made.reasons["batch_size"]
+    assert on_card("smollm2", "a100-80", long_rows(rows, 3), batch_size=4).config.batch_size == 4
+    asked = on_card("smollm2", "a100-80", long_rows(rows, 3), gradient_accumulation=2).config
+    assert (asked.batch_size, asked.gradient_accumulation) == (4, 2)
+
+
+def test_a_step_is_cut_into_portions_that_fit() -> None:
+    made = on_card("llama3.1-8b", "t4", long_rows(2_000, 400)).config
+    assert made.batch_size < 8
+    assert made.batch_size * made.gradient_accumulation == 8
+
+
+@pytest.mark.parametrize(("words", "length"), [(50, 512), (400, 512), (900, 960), (9_000, 2048)])
+def test_rows_are_as_long_as_the_datas_are(words: int, length: int) -> None:
+    made = plan(rows=long_rows(30, words))
+    assert made.config.max_length == length
+    if length != 512:
+        assert "99 of 100 rows" in made.reasons["max_length"]
+    assert plan(rows=long_rows(30, words), max_length=64).config.max_length == 64
+    assert plan("gpt2", rows=long_rows(30, 9_000)).config.max_length == 1024  # its longest
+
+
+@pytest.mark.parametrize(("model", "rate"), [("smollm2", 2e-4), ("qwen3-4b", 2e-4), ("mistral-7b", 1e-4)])
+def test_large_models_learn_in_smaller_steps(model: str, rate: float) -> None:
+    assert on_card(model, "a100-80").config.learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("settings", "nearest"),
+    [
+        ({"quantization": "none"}, "--quantization nf4"),
+        ({"quantization": "nf4", "batch_size": 64, "max_length": 2048}, "--batch-size"),
+        ({"method": "full"}, "smaller model"),
+    ],
+)
+def test_an_override_that_will_not_fit_is_told_with_the_nearest_that_would(
+    settings: dict[str, Any], nearest: str
+) -> None:
+    made = on_card("llama3.1-8b", "t4", long_rows(100, 1500), **settings)
+    (remark,) = made.remarks
+    assert "will not fit the memory" in remark.message
+    assert nearest in remark.hint
+    for key, value in settings.items():
+        assert getattr(made.config, key) == value
+    if "--" in nearest:
+        words = remark.hint.split(": ")[1].rstrip(".").split(" --")
+        changes = dict(word.removeprefix("--").split(" ") for word in words)
+        typed = {key.replace("-", "_"): strict_yaml.scalar(value) for key, value in changes.items()}
+        assert not on_card("llama3.1-8b", "t4", long_rows(100, 1500), **{**settings, **typed}).remarks
+
+
+def test_what_will_not_fit_is_the_first_thing_a_run_tells(model_folder: Callable[..., Path]) -> None:
+    made = autoconfig.plan(build({"model": str(model_folder()), "max_steps": 1}))
+    assert made.fit
+    assert made.fit.fits
+    full = replace(made, fit=replace(made.fit, space=replace(made.fit.space, free=1 << 20)))
+    assert Trainer(full)._remarks[0].code == "fit"
+
+
+def test_activations_are_recomputed_before_weights_are_packed() -> None:
+    made = on_card("gemma2-9b", "a10", long_rows(100, 1500))
+    assert made.fit
+    assert made.fit.fits
+    assert (made.config.quantization, made.config.gradient_checkpointing) == ("none", True)
+    assert "without it about" in made.reasons["gradient_checkpointing"]
+
+
+def test_main_memory_is_counted_too() -> None:
+    tight = Hardware("cpu", 2, 24 * GIB, 20 * GIB, True, ())
+    assert plan("smollm2", tight).config.gradient_checkpointing is False
+    large = plan("llama3.1-8b", tight, long_rows(50, 400))
+    assert large.fit
+    assert large.fit.fits
+    assert large.config.gradient_checkpointing is True or large.config.batch_size < 4
+    small = plan("llama3.1-8b", Hardware("cpu", 2, 8 * GIB, 6 * GIB, True, ()), long_rows(50, 400))
+    assert "smaller model" in small.remarks[0].hint
+
+
+def test_a_torch_for_the_cpu_leaves_the_card_alone() -> None:
+    blind = replace(machine(T4), torch_uses_gpus=False)
+    made = plan(hardware=blind)
+    assert made.config.device == "cpu"
+    assert "Tesla T4 lies idle" in made.reasons["device"]
+    with pytest.raises(UsageError, match="built for the CPU only"):
+        plan(hardware=blind, device="cuda")
+
+
+def test_a_dry_run_takes_the_catalogues_word_for_its_models() -> None:
+    asked = build({"model": "mistral-7b"})
+    with pytest.raises(ModelError):
+        autoconfig.plan(asked)
+    assert autoconfig.plan(asked, asks_hub=False).source.hub == "mistralai/Mistral-7B-Instruct-v0.3"
+    with pytest.raises(ModelError):
+        autoconfig.plan(build({"model": "someone/unknown"}), asks_hub=False)
+
+
+def test_a_model_of_unknown_shape_goes_by_its_weights() -> None:
+    def made(weights: int | None, *cards: Gpu) -> Any:
+        source = Source("someone/unknown", "hub", None, "someone/unknown", None, weights=weights)
+        return autoconfig.resolve(build({"model": "someone/unknown"}), machine(*cards), source, load_dataset(tiny.ROWS))
+
+    assert made(7 * 10**9, A100).config.quantization == "nf4"
+    assert made(7 * 10**9, A100).config.gradient_checkpointing is True
+    assert made(10**9, A100).config.quantization == "none"
+    assert made(None).config.quantization == "none"
+    assert made(None).fit is None
+    assert made(None).remarks == []

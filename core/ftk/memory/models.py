@@ -10,8 +10,11 @@ from typing import Any
 from .. import catalog, hub_api
 from ..catalog import CatalogModel
 from ..errors import ModelError
+from ..models import gguf_header
 
 _SECONDS = 5.0
+_IN_GGUF = {"gemma3": "gemma3_text"}
+"""What llama.cpp calls otherwise than transformers does."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def _of_source(source: Any) -> Described:
     """A model that `models.sources.locate` found."""
     if source.path and source.path.is_dir():
         return Described(source.name, _read(source.path / "config.json"), source.entry)
+    if source.path and source.kind == "gguf":
+        return Described(source.name, _of_gguf(source.path))
     if source.entry:
         return describe(source.entry)
     return _of_name(source.hub or source.name)
@@ -78,6 +83,8 @@ def _of_name(name: str) -> Described:
         return Described(name, _read(path / "config.json"))
     if path.suffix == ".json" and path.is_file():
         return Described(name, _read(path))
+    if path.suffix == ".gguf" and path.is_file():
+        return Described(name, _of_gguf(path))
     if entry := catalog.find(name):
         return describe(entry)
     return Described(name, _from_hub(name))
@@ -91,6 +98,41 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not values.get("model_type"):
         raise ModelError(f"{path} names no model_type, so the model cannot be told.")
     return values
+
+
+def _of_gguf(path: Path) -> dict[str, Any]:
+    """The configuration that the header of a GGUF file makes."""
+    try:
+        header = gguf_header.read(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} could not be read: {error}.", hint="Is the file whole?") from None
+    kind = str(header.values.get("general.architecture", ""))
+
+    def number(name: str) -> int:
+        found = header.values.get(f"{kind}.{name}")
+        return found if isinstance(found, int) else 0
+
+    hidden = number("embedding_length")
+    shape = header.shapes.get("token_embd.weight", ())
+    words = number("vocab_size") or max(shape, default=0)
+    if not (kind and hidden and number("block_count") and number("attention.head_count") and words):
+        raise ModelError(f"{path} does not tell its sizes, so the model cannot be told.")
+    heads, context = number("attention.head_count"), number("context_length")
+    values = {"model_type": _IN_GGUF.get(kind, kind), "vocab_size": words}
+    values["tie_word_embeddings"] = "output.weight" not in header.shapes
+    if kind == "gpt2":
+        sizes = {"n_layer": number("block_count"), "n_embd": hidden, "n_head": heads, "n_positions": context}
+        return values | sizes | {"n_inner": number("feed_forward_length") or 4 * hidden}
+    return values | {
+        "num_hidden_layers": number("block_count"),
+        "hidden_size": hidden,
+        "intermediate_size": number("feed_forward_length") or 4 * hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": number("attention.head_count_kv") or heads,
+        "head_dim": number("attention.key_length") or hidden // heads,
+        "max_position_embeddings": context or 2048,
+        "pad_token_id": 0,
+    }
 
 
 def _from_hub(name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ftk.memory import Settings, card, estimate, kept, largest_batch, largest_le
 from ftk.models import loading, sources
 from tests import tiny
 from tests.core.memory.real import Step, state_tensors, unique_bytes
+from tests.core.models import tiny_gguf
 
 SMALL = Settings(lora_rank=4, batch_size=3, max_length=96)
 
@@ -161,6 +162,16 @@ def test_models_are_found_by_name_folder_file_and_values(model_folder: Callable[
     answers = {estimate(model, SMALL, trace=False).tensors for model in (*names, values, tiny.config("llama"))}
     assert len(answers) == 1
     assert estimate("smollm2", SMALL, trace=False) == estimate(catalog.find("smollm2"), SMALL, trace=False)
+
+
+def test_a_gguf_file_tells_its_sizes_in_its_header(tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "tiny.gguf")
+    source = sources.locate(str(tmp_path / "tiny.gguf"))
+    values = {**tiny.config("llama").to_dict(), "model_type": "llama"}
+    assert estimate(source, SMALL, trace=False).tensors == estimate(values, SMALL, trace=False).tensors
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "tiny.gguf").read_bytes()[:200])
+    with pytest.raises(ModelError, match=r"cut\.gguf could not be read"):
+        estimate(tmp_path / "cut.gguf", SMALL, trace=False)
 
 
 def test_models_that_cannot_be_had_are_named(tmp_path: Path) -> None:
