@@ -97,7 +97,10 @@ class FakeRunner:
 
     def start(self) -> FakeRunner:
         """Begin: the folder is made and locked, and `Started` told."""
-        if self.run is None:
+        reached = None
+        if self.run is not None:
+            reached = max((event.step for event in self.run.events() if isinstance(event, Step)), default=0)
+        else:
             self.run = RunFolder.create(self.config.name, self.config.model)
             self.run.config_file.write_text(self.config.to_yaml())
             self.run.write_provenance({"model": {"name": self.config.model}, "data": {"name": self.plan.dataset.name}})
@@ -108,7 +111,7 @@ class FakeRunner:
         self.tell(
             Started(
                 run=self.run.name, folder=str(self.run.path), model=self.config.model, data=self.plan.dataset.name,
-                version="0",
+                version="0", resumed_from=reached,
             )
         )  # fmt: skip
         return self
@@ -336,6 +339,11 @@ def text(app: Any) -> str:
 def said(app: Any) -> str:
     """The words on the screen in one line, without frames: for sentences that may be broken anywhere."""
     return " ".join(_FRAMES.sub(" ", text(app)).split())
+
+
+def toasts(app: Any) -> list[str]:
+    """What the toasts of now say, wherever they lie on the screen."""
+    return [str(note.message) for note in app._notifications]
 
 
 def footer(app: Any) -> dict[str, str]:
