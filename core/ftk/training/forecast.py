@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import combinations
 
 _WINDOW = 40
 """Updates that are looked back at: what the machine did before that says little of what it will do."""
+_FIRST, _LOOKED_AT, _AT_MOST = 8, 12, 1.5
+"""The first updates, which may wait for what is done once (memory is had, shapes are compiled), how many they are
+held against, and how many times as long as usual one may count."""
+_FORWARD = 0.4
+"""The forward pass alone, as a part of forward and backward."""
 _DOUBT, _DOUBT_WEIGHT = 0.12, 2.0
 """The spread that is assumed before any update was seen, and for how many updates that counts."""
 _SURE = 0.05
@@ -40,15 +46,30 @@ class Forecast:
 
     def __init__(self, total: int, per_epoch: int, tokens_per_epoch: int) -> None:
         self._total, self._per_epoch, self._tokens_per_epoch = total, max(1, per_epoch), tokens_per_epoch
-        self._seen: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
+        self._all: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
         self._taken = 0
 
     def take(self, tokens: int, seconds: float) -> None:
-        """Learn from an update; the very first, in which memory is had and caches fill, is forgotten soon."""
+        """Learn from an update."""
         self._taken += 1
-        if self._taken == 3 and len(self._seen) == 2:
-            self._seen.popleft()
-        self._seen.append((max(1, tokens), max(1e-9, seconds)))
+        self._all.append((max(1, tokens), max(1e-9, seconds)))
+
+    @property
+    def _seen(self) -> list[tuple[int, float]]:
+        """The updates that are looked back at, the first of the run no longer than usual ones."""
+        first = max(0, _FIRST - (self._taken - len(self._all)))
+        if not first or len(self._all) < 4:
+            return list(self._all)
+        fixed, each = _usual(list(self._all)[:_LOOKED_AT])
+        return [
+            (tokens, usual if number < first and seconds > _AT_MOST * usual else seconds)
+            for number, (tokens, seconds) in enumerate(self._all)
+            for usual in [fixed + each * tokens]
+        ]
+
+    def forward(self, tokens: int) -> float | None:
+        """Seconds that measuring the loss of so many tokens takes; None before the first update."""
+        return _FORWARD * self._fit(self._seen)[1] * tokens if self._all else None
 
     def tokens_left(self, step: int, tokens: int) -> float:
         """Tokens of the updates after `step`, by which `tokens` were trained on.
@@ -74,25 +95,45 @@ class Forecast:
             besides: Seconds that will go into other things.
 
         """
-        if not self._seen:
+        seen = self._seen
+        if not seen:
             return Left(besides, None, None)
-        fixed, each = self._fit()
+        fixed, each = self._fit(seen)
         seconds = max(0, self._total - step) * fixed + self.tokens_left(step, tokens) * each
-        errors = [seen / (fixed + each * count) - 1 for count, seen in self._seen]
+        errors = [took / (fixed + each * count) - 1 for count, took in seen]
         spread = (_DOUBT_WEIGHT * _DOUBT**2 + sum(error**2 for error in errors)) / (_DOUBT_WEIGHT + len(errors))
         doubt = 2 * math.sqrt(spread / len(errors))
         if doubt <= _SURE:
             return Left(seconds + besides, None, None)
         return Left(seconds + besides, seconds / (1 + doubt) + besides, seconds * (1 + doubt) + besides)
 
-    def _fit(self) -> tuple[float, float]:
+    @staticmethod
+    def _fit(seen: list[tuple[int, float]]) -> tuple[float, float]:
         """Seconds of an update whatever its tokens, and of each token: a line, drawn towards the origin."""
-        count = len(self._seen)
-        tokens = sum(seen[0] for seen in self._seen) / count
-        seconds = sum(seen[1] for seen in self._seen) / count
+        tokens = sum(count for count, _ in seen) / len(seen)
+        seconds = sum(took for _, took in seen) / len(seen)
         ratio = seconds / tokens
-        spread = sum((seen[0] - tokens) ** 2 for seen in self._seen) / count
-        common = sum((seen[0] - tokens) * (seen[1] - seconds) for seen in self._seen) / count
-        drawn = (_SHRINKING * tokens) ** 2 / count
+        spread = sum((count - tokens) ** 2 for count, _ in seen) / len(seen)
+        common = sum((count - tokens) * (took - seconds) for count, took in seen) / len(seen)
+        drawn = (_SHRINKING * tokens) ** 2 / len(seen)
         each = min(ratio, max(0.0, (common + drawn * ratio) / (spread + drawn)))
         return seconds - each * tokens, each
+
+
+def _usual(seen: list[tuple[int, float]]) -> tuple[float, float]:
+    """The line of least deviations for each token, which updates that took far longer do not draw to themselves.
+
+    It goes through two of the points, of which the origin may be one.
+    """
+    best, line = math.inf, (0.0, 0.0)
+    for (count, took), (tokens, seconds) in combinations([(0, 0.0), *seen], 2):
+        if count == tokens:
+            continue
+        each = (seconds - took) / (tokens - count)
+        fixed = took - each * count
+        if each < 0 or fixed < 0:
+            continue
+        off = sum(abs(passed - fixed - each * number) / number for number, passed in seen)
+        if off < best:
+            best, line = off, (fixed, each)
+    return line

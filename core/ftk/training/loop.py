@@ -87,6 +87,7 @@ class TrainingLoop:
         self.progress = Progress()
         self.total = config.max_steps or 0
         self._lengths = lengths_of(train)
+        self._held_out_tokens = sum(lengths_of(held_out))
         self._budget = config.batch_size * max([*self._lengths, 1])
         self.plan = StepPlan(
             self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
@@ -297,7 +298,12 @@ class TrainingLoop:
         """What is left of the run besides updates: the evaluations and checkpoints still to come."""
         left = self.total - self.progress.step
         seconds = math.ceil(left / self._int("save_steps")) * self._save_s
-        return seconds + (math.ceil(left / self._int("eval_steps")) * self._evaluation_s if self.held_out else 0.0)
+        if not self.held_out:
+            return seconds
+        evaluation = self._evaluation_s
+        if self.progress.evaluated == 0:
+            evaluation = self.reporter.evaluation(self._held_out_tokens, evaluation)
+        return seconds + math.ceil(left / self._int("eval_steps")) * evaluation
 
     def _evaluate(self) -> None:
         begin = time.monotonic()

@@ -97,6 +97,14 @@ class Reporter:
             )
         )
 
+    def evaluation(self, tokens: int, seconds: float) -> float:
+        """What an evaluation of so many tokens will take, where the first one took some seconds.
+
+        The first waits for much that is done once, so it is not believed beyond what the updates say.
+        """
+        expected = self._forecast.forward(tokens)
+        return seconds if expected is None else min(seconds, 2 * expected)
+
     def restore(self, progress: Progress) -> None:
         """Go on from a checkpoint."""
         self.loss, self.targets = progress.sum_loss, progress.sum_targets

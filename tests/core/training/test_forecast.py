@@ -73,3 +73,20 @@ def test_a_run_shorter_than_an_epoch_counts_its_own_part() -> None:
     assert forecast.tokens_left(0, 0) == pytest.approx(4_000)
     assert forecast.tokens_left(5, 1_000) == pytest.approx(39_000 * 5 / 95)
     assert Forecast(10, 5, 0).tokens_left(5, 1_000) == pytest.approx(1_000)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_first_steps_that_wait_for_something_done_once_do_not_frighten(seed: int) -> None:
+    steps = course(0.1, 1.5e-3, seed=seed)
+    for number in (0, 3):
+        steps[number] = (steps[number][0], steps[number][1] + 5.0)
+    _, said, true = told(steps, 6)
+    assert said == pytest.approx(true, rel=0.25)
+    _, said, true = told(steps, 12)
+    assert said == pytest.approx(true, rel=0.12)
+
+
+def test_what_measuring_takes_is_a_part_of_what_training_takes() -> None:
+    forecast, _, _ = told(course(0.0, 2e-3, noise=0.0), 10)
+    assert forecast.forward(1000) == pytest.approx(0.8, rel=0.05)
+    assert Forecast(10, 5, 100).forward(1000) is None
