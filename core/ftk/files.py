@@ -67,7 +67,7 @@ def sync_dir(path: Path) -> None:
     except PermissionError:
         return
     try:
-        _sync(fd)
+        sync_open(fd)
     finally:
         os.close(fd)
 
@@ -75,10 +75,11 @@ def sync_dir(path: Path) -> None:
 def sync_file(path: Path) -> None:
     """Make a file's content survive a power cut."""
     with path.open("rb") as file:
-        _sync(file.fileno())
+        sync_open(file.fileno())
 
 
-def _sync(fd: int) -> None:
+def sync_open(fd: int) -> None:
+    """Make what was written to an open file or folder survive a power cut, where the file system can do that."""
     try:
         os.fsync(fd)
     except OSError as error:
@@ -120,7 +121,7 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _staged(target: Path, mode: int) -> Iterator[Path]:
-    _sweep(target)
+    sweep(target)
     staging, known = _staging(target, ".tmp"), _mode(target)
     os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode if known is None else known | 0o600))
     try:
@@ -146,7 +147,7 @@ def _mode(path: Path) -> int | None:
 
 
 @contextmanager
-def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
+def staged_dir(target: Path, *, alone: bool = False, replace: bool = False) -> Iterator[Path]:
     """A new folder beside `target` that takes its name only when the block ends without an error.
 
     Every file in it is synced before the rename. An error, or a process killed on the way, leaves `target`
@@ -156,15 +157,18 @@ def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
         target: The folder to come to be.
         alone: Nobody else can be writing in the folder of `target` now, because the caller holds a lock: all that was
             left there is removed. Otherwise what another host (a container started anew is one) began stays for a day.
+        replace: Take the place of a folder that is there, which stays until the new one is whole. Between the two there
+            is a moment without any: the system knows no way to exchange folders.
 
     Raises:
-        FileExistsError: `target` exists, at the beginning or at the end of the block.
+        FileExistsError: `target` exists, at the beginning or at the end of the block, and is not to be replaced.
         OSError: the disk is full or broken; also where a library in the block said so in an error of its own.
 
     """
-    _refuse(target)
+    if not replace:
+        _refuse(target)
     make_dir(target.parent)
-    _sweep(target, alone=alone)
+    sweep(target, alone=alone)
     staging = _staging(target)
     staging.mkdir()
     try:
@@ -173,13 +177,28 @@ def staged_dir(target: Path, *, alone: bool = False) -> Iterator[Path]:
             if not file.is_symlink():
                 sync_dir(file) if file.is_dir() else sync_file(file)
         sync_dir(staging)
-        _refuse(target)  # an empty folder would be replaced unnoticed
-        staging.rename(target)
+        if replace and os.path.lexists(target):
+            _exchange(staging, target)
+        else:
+            _refuse(target)  # an empty folder would be replaced unnoticed
+            staging.rename(target)
         sync_dir(target.parent)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         _raise_as_os_error(error, target)
         raise
+
+
+def _exchange(staging: Path, target: Path) -> None:
+    """Put a folder in the place of another, which comes back if that fails, and is removed if not."""
+    old = _staging(target)
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _raise_as_os_error(error: BaseException, target: Path) -> None:
@@ -204,8 +223,14 @@ def _staging(target: Path, ending: str = "") -> Path:
     return target.with_name(f"{_prefix(target)}{maker}-{secrets.token_hex(4)}{ending}")
 
 
-def _sweep(target: Path, *, alone: bool = False) -> None:
-    """Remove what killed processes left in the folder of `target`; what cannot be removed stays."""
+def sweep(target: Path, *, alone: bool = False) -> None:
+    """Remove what killed processes left in the folder of `target`; what cannot be removed stays.
+
+    Args:
+        target: What is going to be written.
+        alone: See `staged_dir`.
+
+    """
     prefix = _prefix(target)
     with contextlib.suppress(OSError):
         for path in list(target.parent.iterdir()):

@@ -69,7 +69,7 @@ def prepare(
     """
     run = find(name, runs_dir)
     stored = recipes.load(str(run.config_file)).config
-    asked = stored.merged(dict(changes or {}))
+    asked = stored.merged(_whole(changes or {}, stored))
     _check_unfinished(run, asked, override=override)
     differences = _differences(run, stored, asked)
     _check_differences(run, differences, override=override)
@@ -78,6 +78,12 @@ def prepare(
     plan = _planned(config, machine, dataset, progress)
     remarks += [*_told(differences), *_of_data(run, plan, override=override), *_of_machine(run, machine)]
     return Resumption(run, plan, tuple(remarks))
+
+
+def _whole(changes: Mapping[str, Any], stored: RunConfig) -> dict[str, Any]:
+    """The changes with what follows from them: another number of epochs makes another number of steps."""
+    others = changes.get("epochs", stored.epochs) != stored.epochs
+    return {**({"max_steps": None} if others else {}), **changes}
 
 
 def find(name: str | None = None, runs_dir: Path | None = None) -> RunFolder:
@@ -166,16 +172,22 @@ def _planned(
 
 
 def _of_data(run: RunFolder, plan: Plan, *, override: bool) -> list[Warned]:
-    known = run.provenance().get("data", {})
-    if known.get("sha256") == plan.dataset.fingerprint:
-        return []
-    message = (
-        f"The rows of {run.name!r} ({plan.dataset.name}) changed since it was started: {known.get('rows')} then, "
-        f"{len(plan.dataset)} now, or other ones."
-    )
-    if not override:
-        raise RunError(message, hint=f"Put the old rows back, or take these: ftk resume {run.name} --override")
-    return [Warned(code="override", message=message)]
+    from .training import provenance
+
+    known, now = run.provenance().get("data", {}), provenance.data(plan)
+    remarks = []
+    for part, what in (("", "rows"), ("eval_", "held-out rows")):
+        then, here = known.get(f"{part}sha256"), now.get(f"{part}sha256")
+        if then == here or (part and not (then and here)):
+            continue  # whether there is a file of held-out rows is a setting, compared with the others
+        message = (
+            f"The {what} of {run.name!r} ({plan.dataset.name}) changed since it was started: "
+            f"{known.get(f'{part}rows')} then, {now[f'{part}rows']} now, or other ones."
+        )
+        if not override:
+            raise RunError(message, hint=f"Put the old rows back, or take these: ftk resume {run.name} --override")
+        remarks.append(Warned(code="override", message=message))
+    return remarks
 
 
 def _of_machine(run: RunFolder, machine: Hardware) -> list[Warned]:

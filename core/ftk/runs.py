@@ -285,7 +285,7 @@ class Journal:
         with self._lock:
             self._write(b"\n" + line if self._torn else line)
             if isinstance(event, (*events.ENDINGS, events.CheckpointSaved)):
-                os.fsync(self._file.fileno())
+                files.sync_open(self._file.fileno())
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

@@ -8,6 +8,7 @@ and a checkpoint is used only if they match.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import time
@@ -124,10 +125,11 @@ def write(folder: Path, tokenizer: Any, snapshot: Snapshot) -> Saved:
     begin = time.monotonic()
     target = folder / f"step-{snapshot.progress.step:06d}"
     if not intact(target):
+        files.sweep(target, alone=True)  # before the room is asked for: half a checkpoint may be what fills the disk
         _check_room(folder, snapshot.bytes)
         if target.exists():
             shutil.rmtree(target)  # damaged: nobody could go on from it
-        with files.staged_dir(target) as staging:
+        with files.staged_dir(target, alone=True) as staging:
             _fill(staging, tokenizer, snapshot)
         if not intact(target):
             shutil.rmtree(target, ignore_errors=True)
@@ -252,5 +254,5 @@ def _held_out_loss(path: Path) -> float:
         progress = read_progress(path)
     except (OSError, ValueError, TypeError):
         return float("inf")
-    measured = progress.last_loss is not None and progress.evaluated == progress.step
-    return float(progress.last_loss) if measured and progress.last_loss is not None else float("inf")
+    loss = progress.last_loss if progress.evaluated == progress.step else None
+    return loss if loss is not None and math.isfinite(loss) else float("inf")

@@ -17,7 +17,7 @@ class Control:
         self.reason = ""
         self.saves = True
         self._deadline: tuple[float, str] | None = None
-        self.margin_s = 0.0
+        self.margin_s = self.saving_s = 0.0
 
     def stop(self, reason: str = "stopped on request", *, save: bool = True) -> None:
         """Ask the run to stop; wakes it if it is paused.
@@ -54,14 +54,17 @@ class Control:
     def limit(self, seconds: float, reason: str) -> None:
         """Ask for a stop so that the run has ended `seconds` from now.
 
-        `margin_s`, kept by the loop, is what it takes to finish what is being computed and to save.
+        What it takes to finish what is being computed, `margin_s`, is kept by the loop; what a checkpoint takes,
+        `saving_s`, by whoever saves.
         """
         self._deadline = (time.monotonic() + seconds, reason)
 
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for, or its time has come."""
-        if self._deadline and time.monotonic() > self._deadline[0] - self.margin_s:
+        if self._stop.is_set():
+            return True
+        if self._deadline and time.monotonic() > self._deadline[0] - self.margin_s - self.saving_s:
             self.stop(self._deadline[1])
         return self._stop.is_set()
 

@@ -88,7 +88,7 @@ class TrainingLoop:
         self.total = config.max_steps or 0
         self._lengths = lengths_of(train)
         self._held_out_tokens = sum(lengths_of(held_out))
-        self._budget = config.batch_size * max([*self._lengths, 1])
+        self._budget = self._whole_budget = config.batch_size * max([*self._lengths, 1])
         self.plan = StepPlan(
             self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
         )
@@ -141,8 +141,11 @@ class TrainingLoop:
         return bool(self.held_out) and due and self.progress.evaluated != done
 
     def _save_due(self) -> bool:
-        asked, done, minutes = self.control.take_save(), self.progress.step, self.config.save_minutes
-        if done in (0, self._saved_step):
+        done, minutes = self.progress.step, self.config.save_minutes
+        if done == 0:  # nothing was learnt yet; who asks for a checkpoint gets it after the first update
+            return False
+        asked = self.control.take_save()
+        if done == self._saved_step:
             return False
         planned = done == self.total or self.stopped_early or done % self._int("save_steps") == 0
         return asked or planned or bool(minutes and time.monotonic() - self._saved_at >= 60 * minutes)
@@ -309,7 +312,7 @@ class TrainingLoop:
         begin = time.monotonic()
         loss, targets = self.measure(self.held_out)
         self._evaluation_s = time.monotonic() - begin
-        best = self.progress.best_loss is None or loss < self.progress.best_loss
+        best = math.isfinite(loss) and (self.progress.best_loss is None or loss < self.progress.best_loss)
         first = self.progress.step == 0
         self.progress = replace(
             self.progress,
@@ -361,7 +364,7 @@ class TrainingLoop:
             sum_targets=self.reporter.targets,
             skipped=self._skipped,
             scale=self._scale,
-            budget=self._budget,
+            budget=self._budget if self._budget < self._whole_budget else 0,
             numbers=self._numbers.state(),
             base=self._base,
         )
@@ -378,7 +381,7 @@ class TrainingLoop:
         self.progress, self.best = found.progress, found.best or None
         self.reporter.restore(found.progress)
         self._skipped, self._scale = found.progress.skipped, found.progress.scale
-        self._budget = found.progress.budget or self._budget
+        self._budget = min(self._budget, found.progress.budget or self._budget)
         self._numbers.restore(found.progress.numbers)
         self._random, self._saved_step = found.random, found.progress.step
         randomness.restore(found.random, self.workers.device)

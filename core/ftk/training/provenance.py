@@ -12,6 +12,7 @@ from typing import Any
 from .. import files
 from .._version import __version__
 from ..autoconfig import Plan
+from ..data.dataset import load_dataset
 from ..events import Warned
 from ..runs import RunFolder
 
@@ -50,11 +51,21 @@ def collect(plan: Plan) -> dict[str, Any]:
         "packages": versions(),
         "hardware": plan.hardware.to_dict(),
         "model": {"name": plan.config.model, "source": plan.source.kind, "revision": plan.source.revision},
-        "data": {"name": plan.dataset.name, "rows": len(plan.dataset), "sha256": plan.dataset.fingerprint},
+        "data": data(plan),
         "seed": plan.config.seed,
         "reasons": plan.reasons,
         "config": plan.config.model_dump(),
     }
+
+
+def data(plan: Plan) -> dict[str, Any]:
+    """What the rows of a run are, those held out in a file of their own too: names, and hashes of their content."""
+    config, found = plan.config, plan.dataset
+    known: dict[str, Any] = {"name": found.name, "rows": len(found), "sha256": found.fingerprint}
+    if config.eval_data:  # read before, and kept: this looks only whether the file is the same
+        held_out = load_dataset(config.eval_data, columns=config.columns, skip_bad=config.skip_bad)
+        known |= {"eval_rows": len(held_out), "eval_sha256": held_out.fingerprint}
+    return known
 
 
 def renew(run: RunFolder, plan: Plan, remarks: Sequence[Warned]) -> None:
@@ -67,12 +78,12 @@ def renew(run: RunFolder, plan: Plan, remarks: Sequence[Warned]) -> None:
 
     """
     known = run.provenance()
-    settings, data = plan.config.model_dump(), collect(plan)["data"]
-    if known.get("config") == settings and known.get("data") == data:
+    settings, rows = plan.config.model_dump(), data(plan)
+    if known.get("config") == settings and known.get("data") == rows:
         return
     changes = [*known.get("changes", []), {"time": _now(), "what": [remark.message for remark in remarks]}]
     files.write_atomic(run.config_file, config_text(run, plan))
-    run.write_provenance({**known, "config": settings, "data": data, "changes": changes})
+    run.write_provenance({**known, "config": settings, "data": rows, "changes": changes})
 
 
 def versions() -> dict[str, str | None]:

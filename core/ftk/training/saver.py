@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..events import CheckpointSaved, Event, Warned
 from . import checkpoint
 from .checkpoint import Saved, Snapshot
+from .control import Control
 
 if TYPE_CHECKING:
     from .loop import TrainingLoop
@@ -28,11 +30,23 @@ class Saver:
         tokenizer: Saved with each.
         keep: Newest checkpoints to keep.
         emit: Takes the events; called in the thread that calls `save`, `poll` or `finish`.
+        control: Is told how long saving takes, so that a stop for lack of time comes early enough.
+        damaged: Checkpoints that the run could not go on from. They stay until there is a new one, and then go: as
+            newer ones they would count among those to keep.
 
     """
 
-    def __init__(self, folder: Path | None, tokenizer: Any, keep: int, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        tokenizer: Any,
+        keep: int,
+        emit: Callable[[Event], None],
+        control: Control,
+        damaged: Sequence[Path] = (),
+    ) -> None:
         self._folder, self._tokenizer, self._keep, self._emit = folder, tokenizer, keep, emit
+        self._control, self._damaged = control, list(damaged)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ftk-save")
         self._pending: tuple[int, Future[Saved]] | None = None
         self.last: Path | None = None
@@ -43,14 +57,21 @@ class Saver:
         if self._folder is None:
             return
         self.finish()
-        small = snapshot.bytes <= _COPIED_UP_TO
-        taken = snapshot.copied() if small else snapshot
+        small, taken = snapshot.bytes <= _COPIED_UP_TO, snapshot
+        if small:
+            try:
+                taken = snapshot.copied()
+            except (MemoryError, RuntimeError):  # no room for a copy: the training waits, as for a large one
+                small = False
         self._pending = (snapshot.progress.step, self._pool.submit(self._write, self._folder, taken))
         if not small:
             self.finish()
 
     def _write(self, folder: Path, snapshot: Snapshot) -> Saved:
         saved = checkpoint.write(folder, self._tokenizer, snapshot)
+        while self._damaged:
+            if (path := self._damaged.pop()) != saved.path:  # else the new one stands in its place
+                shutil.rmtree(path, ignore_errors=True)
         checkpoint.rotate(folder, self._keep)
         return saved
 
@@ -66,11 +87,15 @@ class Saver:
         (step, future), self._pending = self._pending, None
         try:
             saved = future.result()
-        except OSError as error:
-            message = f"The checkpoint of step {step} could not be written: {error.strerror or error}."
-            self._emit(Warned(code="checkpoint", message=message, hint="Training goes on; free some room on the disk."))
+        except Exception as error:  # noqa: BLE001 - whatever it is, training on loses less than ending here
+            of_disk = isinstance(error, OSError)
+            reason = (error.strerror if isinstance(error, OSError) else "") or " ".join(str(error).split())[:200]
+            message = f"The checkpoint of step {step} could not be written: {reason or type(error).__name__}."
+            hint = f"Training goes on{'; free some room on the disk' if of_disk else ''}."
+            self._emit(Warned(code="checkpoint", message=message, hint=hint))
             return
         self.last, self.seconds = saved.path, saved.seconds
+        self._control.saving_s = max(self._control.saving_s, saved.seconds)
         self._emit(CheckpointSaved(step=step, path=str(saved.path), bytes=saved.bytes, seconds=round(saved.seconds, 3)))
 
     def save_last(self, loop: TrainingLoop | None) -> None:

@@ -1,8 +1,7 @@
-"""The model that a run trains: loaded, given its adapter, and written."""
+"""The model that a run trains: loaded, given its adapter, written, and what it is asked at the end."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from ..config import RunConfig
 
 if TYPE_CHECKING:
     from ..data.encoding import Example
+    from ..data.prepare import Prepared
     from ..models.loading import LoadedModel
     from ..models.sources import Progress
 
@@ -83,13 +83,20 @@ def make_trainable(loaded: LoadedModel, examples: Sequence[Example], config: Run
 
 
 def write(model: Any, tokenizer: Any, target: Path) -> None:
-    """Write what was trained, whole or not at all."""
+    """Write what was trained, whole or not at all; what an earlier part of the run wrote stays until then."""
     from ..models import adapters
 
-    if target.exists():
-        shutil.rmtree(target)
-    with files.staged_dir(target) as staging:
+    with files.staged_dir(target, replace=True) as staging:
         adapters.save(model, tokenizer, staging)
+
+
+def prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> list[Any]:
+    """The conversations to answer at the end: those that are wanted, or three of the held-out rows."""
+    from ..evaluation.generate import conversation
+
+    if isinstance(wanted, list):
+        return [conversation(prompt, system) for prompt in wanted]
+    return [row.messages[:-1] for row in data.parts.held_out[:3]]
 
 
 def _fixed(value: Any) -> Any:

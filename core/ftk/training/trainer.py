@@ -106,6 +106,7 @@ class Trainer:
         self._journal: runs.Journal | None = None
         self._unwritten: deque[Event] = deque(maxlen=_UNWRITTEN)
         self._step = 0
+        self._damaged: list[Path] = []
 
     def run(self, listeners: Sequence[Listener] = (), control: Control | None = None) -> RunResult:
         """Run to the end.
@@ -193,7 +194,7 @@ class Trainer:
         begin = time.monotonic()
         if self.config.max_time:
             control.limit(durations.seconds(self.config.max_time), f"--max-time {self.config.max_time}")
-        start = self._starting_point(run)
+        start = self._starting_point()
         self._emit(
             Started(
                 run=run.name if run else "",
@@ -228,7 +229,7 @@ class Trainer:
         self._phase("adapter")
         base = fingerprint(loaded.model)
         parts.model = trained.make_trainable(loaded, data.train.examples, self.config, fresh=start is None)
-        parts.saver = self._saver(run, loaded.tokenizer)
+        parts.saver = self._saver(run, loaded.tokenizer, control)
         parts.loop = loop = self._loop(parts.model, data, control, parts, base)
         self._begin(loop, start)
         self._phase("train", f"{len(data.train.examples)} rows, {loop.total} steps")
@@ -259,14 +260,17 @@ class Trainer:
         if start:
             loop.restore(start)
 
-    def _starting_point(self, run: RunFolder | None) -> Path | None:
-        """The checkpoint to go on from; None for a new run, and for one that was interrupted before its first."""
-        if not self._resume or not run:
+    def _starting_point(self) -> Path | None:
+        """The checkpoint to go on from; None for a new run, and for one that was interrupted before its first.
+
+        Every process of several looks for it: each has a model and an optimiser of its own.
+        """
+        if not self._resume:
             return None
         from . import checkpoint
 
-        found, damaged = checkpoint.newest(run.checkpoints)
-        for path in damaged:
+        found, self._damaged = checkpoint.newest(self._resume.checkpoints)
+        for path in self._damaged:
             self._remarks.append(Warned(code="checkpoint", message=f"{path.name} is damaged and was passed over."))
         return found
 
@@ -314,10 +318,11 @@ class Trainer:
             self._emit(warning)
         return data
 
-    def _saver(self, run: RunFolder | None, tokenizer: Any) -> Saver:
+    def _saver(self, run: RunFolder | None, tokenizer: Any, control: Control) -> Saver:
         from .saver import Saver
 
-        return Saver(run.checkpoints if run else None, tokenizer, self.config.keep_checkpoints, self._emit)
+        folder = run.checkpoints if run else None
+        return Saver(folder, tokenizer, self.config.keep_checkpoints, self._emit, control, self._damaged)
 
     def _loop(self, model: Any, data: Prepared, control: Control, parts: _Parts, base: str) -> TrainingLoop:
         from .loop import Link, TrainingLoop
@@ -354,8 +359,9 @@ class Trainer:
             trained.write(loop.model, tokenizer, target)
             try:
                 self._answers(loop.model, tokenizer, data, control)
-            except (FtkError, RuntimeError, MemoryError) as error:  # what was learnt is safe; showing it is an extra
-                message = f"The prompts could not be answered: {' '.join(str(error).split())[:200]}"
+            except Exception as error:  # noqa: BLE001 - what was learnt is safe; showing it is an extra
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                message = f"The prompts could not be answered: {reason}"
                 self._emit(Warned(code="compare", message=message))
         finished = Finished(
             step=loop.progress.step,
@@ -374,7 +380,7 @@ class Trainer:
 
     def _answers(self, model: Any, tokenizer: Any, data: Prepared, control: Control) -> None:
         """Show what was learnt; a stop asked for now only ends the showing, the adapter is safe."""
-        prompts = _prompts(self.config.compare, data, self.config.system_prompt)
+        prompts = trained.prompts(self.config.compare, data, self.config.system_prompt)
         full = self.config.method == "full"
         if not prompts or control.stopping or (full and self._loaded):  # a given model is changed: no base is left
             return
@@ -389,12 +395,3 @@ class Trainer:
         )
         for found in found_answers:
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))
-
-
-def _prompts(wanted: list[str] | str, data: Prepared, system: str | None) -> list[Any]:
-    """The conversations to answer at the end."""
-    from ..evaluation.generate import conversation
-
-    if isinstance(wanted, list):
-        return [conversation(prompt, system) for prompt in wanted]
-    return [row.messages[:-1] for row in data.parts.held_out[:3]]
