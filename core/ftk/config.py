@@ -93,8 +93,8 @@ class ModelSettings(_Settings):
     )
     quantization: Quantization = Field(
         "auto",
-        description="How the frozen base is stored: nf4 (4 bits, QLoRA), 8bit, none; auto: nf4 on a GPU for 2B "
-        "weights and more.",
+        description="How the frozen base is stored: nf4 (4 bits, QLoRA), 8bit, none; auto: none where it fits with "
+        "room, else nf4.",
     )
     precision: Precision = Field(
         "auto", description="Number format of the computation; auto: bfloat16 where the hardware has it."
@@ -127,7 +127,9 @@ class DataSettings(_Settings):
     )
     max_rows: PositiveInt | None = Field(None, description="Use only the first N rows of the data.")
     max_length: Annotated[int, Field(ge=8)] = Field(
-        512, description="Longest row in tokens; longer ones are treated as long_rows says, and counted."
+        512,
+        description="Longest row in tokens; longer ones are treated as long_rows says, and counted. If not set, more "
+        "where more than one row in a hundred is longer, up to 2048.",
     )
     template: Template = Field(
         "auto",
@@ -183,13 +185,18 @@ class TrainingSettings(_Settings):
     )
     max_steps: PositiveInt | None = Field(None, description="Optimiser updates; takes precedence over epochs.")
     epochs: Annotated[Finite, Field(gt=0)] = Field(3.0, description="Passes over the data if max_steps is not set.")
-    batch_size: PositiveInt = Field(4, description="Rows computed at once (micro-batch).")
+    batch_size: PositiveInt = Field(
+        4,
+        description="Rows computed at once (micro-batch). If neither this nor gradient_accumulation is set: 4, 8 or 16 "
+        "rows a step by the size of the data, as many at once as fit.",
+    )
     gradient_accumulation: PositiveInt = Field(
         1, description="Micro-batches a step; the effective batch is batch_size times this."
     )
     learning_rate: Annotated[Finite, Field(gt=0, le=1)] | Auto = Field(
         "auto",
-        description="Highest learning rate, reached after the warm-up; auto: 2e-4, for full fine-tuning 2e-5.",
+        description="Highest learning rate, reached after the warm-up; auto: 2e-4, from 6B weights 1e-4; for full "
+        "fine-tuning 2e-5, from 2B weights 1e-5.",
     )
     schedule: Schedule = Field("linear", description="How the rate falls after the warm-up: linear, cosine, constant.")
     warmup_ratio: Annotated[Finite, Field(ge=0, le=1)] = Field(
@@ -200,7 +207,9 @@ class TrainingSettings(_Settings):
         1.0, description="Gradients longer than this are scaled down."
     )
     optimizer: Optimizer = Field(
-        "auto", description="adamw; on CUDA also adamw-8bit, paged-adamw, paged-adamw-8bit; auto: adamw."
+        "auto",
+        description="adamw; on CUDA also adamw-8bit, paged-adamw, paged-adamw-8bit; auto: adamw, where full "
+        "fine-tuning does not fit paged-adamw-8bit.",
     )
     spike_factor: Annotated[Finite, Field(ge=0)] = Field(
         10.0,
@@ -212,7 +221,7 @@ class TrainingSettings(_Settings):
     )
     gradient_checkpointing: bool | Auto = Field(
         "auto",
-        description="Recompute activations to save memory (about 30 % slower); auto: on a GPU where they do not fit.",
+        description="Recompute activations to save memory (about 30 % slower); auto: where they do not fit.",
     )
     fast: bool | Auto = Field(
         "auto",
