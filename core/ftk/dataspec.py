@@ -71,9 +71,14 @@ def _part(text: str, spec: str) -> Part:
 
 
 def _exists(text: str) -> bool:
+    return holds(expanded(text).exists)
+
+
+def holds(test: Callable[[], bool]) -> bool:
+    """What a test of a path says (``path.is_file``); False for what can be no path: too long, or a null character."""
     try:
-        return expanded(text).exists()
-    except (OSError, ValueError):  # too long, or a null character: no path at all
+        return test()
+    except (OSError, ValueError):
         return False
 
 

@@ -82,11 +82,12 @@ def progress_bar(progress: Callable[[float, float | None], None]) -> type[Any]:
     class Reporter(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "file": _Nowhere()})
+            self._counts = kwargs.get("unit") == "B"
+            super().__init__(*args, **{**kwargs, "file": _Nowhere(), "disable": False})  # disabled, it does not count
 
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
-            if self.unit == "B":
+            if self._counts:
                 with lock:
                     progress(float(self.n), float(self.total) if self.total else None)
             return bool(shown)

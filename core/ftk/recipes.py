@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import config, strict_yaml
+from . import config, dataspec, strict_yaml
 from .config import RunConfig
 from .errors import ConfigError, did_you_mean
 from .files import config_dir, write_atomic
@@ -71,8 +71,8 @@ def load(name: str) -> Preset:
 
 def _locate(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
-        if path.is_file():
+        path = dataspec.expanded(name)
+        if dataspec.holds(path.is_file):
             return path
         raise ConfigError(f"There is no preset file {name!r}.", hint="`ftk presets` lists the presets known by name.")
     known = available()

@@ -31,6 +31,8 @@ SAMPLES = {
     "summarize": "texts of a page: one sentence in short, three main points",
     "translate": "sentences between English and six other languages",
 }
+_MANY_ENTRIES = 100_000
+"""Files and folders from which on a folder is taken for a mistake, such as ``/``."""
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json",
              "config.json", "metadata.json"}  # fmt: skip
 
@@ -79,7 +81,7 @@ def lasting(spec: str) -> str:
 def _lasting(name: str) -> str:
     if name == dataspec.STDIN:
         return str(_standard_input(sys.stdin))
-    if _is(Path(name).is_fifo):
+    if dataspec.holds(Path(name).is_fifo):
         return str(_kept_pipe(Path(name)))
     return name
 
@@ -91,28 +93,23 @@ def _of(part: Part) -> list[Source]:
     if name == dataspec.STDIN:
         return [Source(_standard_input(sys.stdin), "standard input")]
     path = dataspec.expanded(name)
-    if _is(path.is_fifo):
+    if dataspec.holds(path.is_fifo):
         return [Source(_kept_pipe(path), name)]
-    if _is(path.is_file):
+    if dataspec.holds(path.is_file):
         return [Source(path.absolute(), "standard input" if path.parent == _kept_dir() else path.name)]
-    if _is(path.is_dir):
+    if dataspec.holds(path.is_dir):
         return _folder(path.absolute(), name)
     if dataspec.is_glob(name):
         return _glob(path, name)
     if hub := dataspec.hub_id(name):
-        if path.parent.is_dir():  # owner/name where a folder owner is: most likely a file that is not there
+        if dataspec.holds(
+            path.parent.is_dir
+        ):  # owner/name where a folder owner is: most likely a file that is not there
             raise _missing(path, name)
         from .hub import fetch
 
         return fetch(hub)
     raise _missing(path, name)
-
-
-def _is(test: Callable[[], bool]) -> bool:
-    try:
-        return test()
-    except (OSError, ValueError):
-        return False
 
 
 def _sample(name: str) -> list[Source]:
@@ -224,12 +221,25 @@ def _folder(path: Path, name: str) -> list[Source]:
     """The data files of a folder and of those below it; a folder that `datasets` saved is read as such."""
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path)
-    candidates = [entry for entry in sorted(path.rglob("*")) if entry.is_file() and _wanted(entry, path)]
+    candidates = [entry for entry in sorted(_below(path, name)) if _wanted(entry, path)]
     structured = [entry for entry in candidates if sniff.suffix(entry) not in (".txt", ".md", ".markdown", ".text")]
     found = structured or candidates  # a README beside the data is not data
     if not found:
         raise DataError(f"The folder {name!r} holds no file that ftk reads.", hint="Look at it with: ls -R")
     return _sources(found, [str(entry.relative_to(path)) for entry in found])
+
+
+def _below(path: Path, name: str) -> Iterator[Path]:
+    """The files of a folder and of those below it, hidden folders left out; of a whole disk, it is told instead."""
+    seen = 0
+    for folder, folders, names in os.walk(path):  # unlike rglob, goes on where a folder vanishes or may not be read
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        seen += len(names) + len(folders)
+        if seen > _MANY_ENTRIES:
+            hint = "Name a folder that holds nothing but the data, or a pattern: --data 'FOLDER/*.jsonl'"
+            raise DataError(f"The folder {name!r} holds more than {_MANY_ENTRIES:,} files.", hint=hint)
+        found = (Path(folder, each) for each in names)
+        yield from (entry for entry in found if dataspec.holds(entry.is_file))
 
 
 def _wanted(entry: Path, folder: Path) -> bool:
@@ -268,7 +278,7 @@ def _rank(part: str) -> int:
 
 
 def _missing(path: Path, name: str) -> DataError:
-    folder = path.parent if path.parent.is_dir() else Path()
+    folder = path.parent if dataspec.holds(path.parent.is_dir) else Path()
     near = (
         did_you_mean(path.name, [entry.name for entry in folder.iterdir() if entry.name != path.name])
         if folder.is_dir()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import catalog, files, hub_api
+from .. import catalog, dataspec, files, hub_api
 from ..catalog import CatalogModel
 from ..errors import ModelError
 from . import embedded, gguf, remote_code, soundness
@@ -150,12 +150,12 @@ def is_hub_id(name: str) -> bool:
 
 
 def _local(name: str) -> Source | None:
-    path = Path(name).expanduser()
+    path = dataspec.expanded(name)
     looks_local = name.startswith((".", "/", "~")) or name.endswith(".gguf")
-    if path.is_dir() and (looks_local or (path / "config.json").is_file()):
+    if dataspec.holds(path.is_dir) and (looks_local or dataspec.holds((path / "config.json").is_file)):
         check_folder(path)
         return Source(name, "folder", path.absolute(), None, None)
-    if path.is_file() and name.endswith(".gguf"):
+    if name.endswith(".gguf") and dataspec.holds(path.is_file):
         return Source(name, "gguf", path.absolute(), None, None)
     if looks_local:
         raise ModelError(
