@@ -108,6 +108,9 @@ class StepScreen(Screen[None]):
     def on_events(self, events: Sequence[Event]) -> None:
         """The session's run told something; called a few times a second at most, on the screen that is shown."""
 
+    def make_room(self) -> None:
+        """Let go of what takes much memory: a run is about to begin. Called on every screen that was shown."""
+
     def why_not_next(self) -> str:
         """What is missing before the next screen makes sense, in words; empty if nothing is."""
         return ""

@@ -146,7 +146,7 @@ class HomeScreen(StepScreen):
             return {
                 "continue": state in TO_CONTINUE,
                 "follow": state in GOING_ON,
-                "compare": state == "finished",
+                "compare": state in ("finished", "stopped"),
                 "details": bool(state),
                 "delete": bool(state) and state not in GOING_ON,
             }[action]
@@ -212,6 +212,7 @@ class HomeScreen(StepScreen):
         if self.session.busy:
             self._busy()
         elif not self._doing:
+            self.ftk.make_room()
             self._doing = f"Looking at the settings, the rows and the checkpoints of {shown(run.name)} …"
             self._describe()
             self.in_background(

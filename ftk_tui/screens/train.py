@@ -262,6 +262,7 @@ class TrainScreen(StepScreen):
     def _plan(self, planning: Planning, work: Callable[[Planning], Ready]) -> None:
         if self._planning or self.session.busy:
             return
+        self.ftk.make_room()  # what is free is looked at next
         self._planning, self._refusal = planning, None
         self.in_background(partial(work, planning), partial(self._ready, planning), partial(self._refused, planning))
         self._show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,3 +97,12 @@ def as_prompt(asked: Asked) -> Prompt:
     if isinstance(asked, Prompt):
         return asked
     return Prompt(conversation(asked) if isinstance(asked, str) else tuple(asked))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A prompt, its number from 0, and the answers of all models by their labels."""
+
+    number: int
+    prompt: Prompt
+    answers: Mapping[str, Answer]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..models.loading import ModelInfo
 from ..training.recovery import give_back_memory
+from .asked import Compared as Compared
 from .generate import BATCH, Answer, Asked, Generation, Prompt, Sampling, as_prompt, evaluating, generate
 from .generate import without_adapter as without_adapter
 from .in_memory import InMemory, load
@@ -64,15 +65,6 @@ def compare_models(
             plain = generate(model, tokenizer, prompts, sampling, stop=stop)
     texts = [as_prompt(asked).asked for asked in prompts]
     return [Comparison(*parts) for parts in zip(texts, plain, tuned, strict=True)]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A prompt, its number from 0, and the answers of all models by their labels."""
-
-    number: int
-    prompt: Prompt
-    answers: Mapping[str, Answer]
 
 
 class Watcher:

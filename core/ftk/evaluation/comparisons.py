@@ -13,18 +13,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import files
 from .._version import __version__
 from ..errors import RunError
 from ..plain_files import read_text
 from ..runs import RunFolder
-from .asked import Sampling
+from .asked import Compared, Sampling
 from .subjects import Subject
-
-if TYPE_CHECKING:
-    from .compare import Compared
 
 FORMAT = 1
 _LIMIT = 1 << 28

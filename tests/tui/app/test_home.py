@@ -103,7 +103,7 @@ def test_the_cursor_begins_where_somebody_is_waited_for(running: FakeEngine) -> 
     ("name", "keys", "words"),
     [
         ("done", {"o", "i", "d"}, "asks base and tuned model"),
-        ("stopped", {"c", "i", "d"}, "continues it after step 42"),
+        ("stopped", {"c", "o", "i", "d"}, "continues it after step 42"),
         ("failed", {"c", "i", "d"}, "no memory"),
         ("cut", {"c", "i", "d"}, r"gpt2 on [bold]odd[/x] \x1b[31m.jsonl, step 42 of 100"),
         ("broken", {"i", "d"}, "shows what is known of it"),
