@@ -402,6 +402,21 @@ def test_a_full_disk_loses_an_event_but_not_the_next(tmp_path: Path) -> None:
     assert [event.step for event in run.events() if isinstance(event, Paused)] == [1, 2, 3]
 
 
+def test_a_disk_that_cannot_sync_keeps_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error would have the event written again, for ever, and all that come after it wait."""
+    run = RunFolder(tmp_path)
+
+    def cannot(fd: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    log = Journal(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", cannot)
+        log(events.Stopped(step=1, reason="", checkpoint=None))
+    log.close()
+    assert [event.kind for event in run.events()] == ["stopped"]
+
+
 @pytest.mark.parametrize("text", ["[]", "null", "3", "{}", '{"format": "1"}', "[" * 100_000, "\xff"])
 def test_a_run_json_that_ftk_did_not_write_is_refused(tmp_path: Path, text: str) -> None:
     run = RunFolder.create("mine", "gpt2", tmp_path)
