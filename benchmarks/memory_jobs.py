@@ -105,7 +105,7 @@ def large(job: Job) -> dict[str, Any]:
                 settings = memory.Settings(quantization=quantization, precision=precision, **LARGE_SETTINGS)
                 made = memory.estimate(model, settings, card, trace=True)
                 rows = memory.largest_batch(model, settings, card, trace=True)
-                found.append({"model": model, "card": card.id, "rows": rows, "room": card.memory, **made.to_dict()})
+                found.append({**made.to_dict(), "model": model, "card": card.id, "rows": rows, "room": card.memory})
     return {"large": found}
 
 

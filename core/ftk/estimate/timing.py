@@ -12,8 +12,9 @@ from ..config import RunConfig, build
 from ..data.lengths import Lengths, measure
 from ..data.split import first_rows
 from ..errors import ModelError
-from ..memory import Settings
+from ..memory import Settings, formula
 from ..memory.models import Described, describe
+from ..memory.sizes import sizes_of
 from . import rates as rates_of
 from .rates import Rates
 from .work import Cost, Load, cost
@@ -126,7 +127,8 @@ def of_settings(
     settings = Settings.of(config)
     steps = int(config.max_steps or 1)
     padded = 1.0 if settings.fast and not (on_gpu and config.precision == "float16") else _PADDED
-    per_step = config.batch_size * config.gradient_accumulation * lengths.mean
+    at_once = config.batch_size * config.gradient_accumulation
+    per_step = (min(at_once, rows[0]) if rows[0] else at_once) * lengths.mean
     micro = 1
     if config.gradient_accumulation > 1:  # portions are filled up to what the longest rows take
         micro = max(1, math.ceil(per_step * padded / (config.batch_size * lengths.longest)))
@@ -168,8 +170,6 @@ def _start(model: Described, settings: Settings, *, on_gpu: bool) -> float:
 
 
 def _weights(model: Described) -> int:
-    from ..memory import formula
-
     return formula.census(model, Settings()).parameters
 
 
@@ -181,8 +181,6 @@ def _evaluations(config: RunConfig, steps: int) -> int:
 
 def _saving(model: Described, settings: Settings, config: RunConfig, steps: int) -> float:
     """Seconds that training waits for checkpoints."""
-    from ..memory import formula
-
     every = config.save_steps if isinstance(config.save_steps, int) else max(1, steps // 4)
     size = (settings.item + 12) * sum(formula.census(model, settings).trained)
     waiting = size / _WRITTEN if size > _COPIED_UP_TO else 0.0
@@ -191,9 +189,6 @@ def _saving(model: Described, settings: Settings, config: RunConfig, steps: int)
 
 def _answering(model: Described, config: RunConfig, rates: Rates) -> float:
     """Seconds in which base and tuned model answer the prompts at the end."""
-    from ..memory import formula
-    from ..memory.sizes import sizes_of
-
     settings = Settings.of(config)
     prompts = 3 if config.compare == "auto" else len(config.compare)
     held = formula.census(model, settings).weights
