@@ -29,6 +29,10 @@ _SURE = 0.05
 """Below that share of chance a tally is taken for more than chance."""
 
 
+def _seed() -> int:
+    return random.SystemRandom().randrange(2**32)
+
+
 @dataclass
 class Entry:
     """A prompt, and what became of it.
@@ -71,7 +75,7 @@ class Sitting:
 
     subjects: Sequence[Subject]
     sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=200))
-    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
+    seed: int = field(default_factory=lambda: _seed())
     entries: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     losses: dict[str, HeldOutLoss] = field(default_factory=dict)

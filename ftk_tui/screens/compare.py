@@ -245,13 +245,6 @@ class CompareScreen(CompareWork):
             self._place = message.place
             self.show()
 
-    def on_compare_view_entered(self) -> None:
-        """Do what Enter does: the list had the focus."""
-        if self.current and self.current.answers is None:
-            self.action_ask()
-        else:
-            self.action_onward()
-
     # Blind
 
     def action_blind(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import OptionList, Static
@@ -11,6 +14,19 @@ from textual.widgets.option_list import Option
 
 from ..compare_look import Look, asked, line, panes
 from .answer_pane import AnswerPane
+
+
+class PromptList(OptionList, inherit_bindings=False):
+    """A list that leaves Enter to the screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "cursor_down", "Down", show=False),
+        Binding("up", "cursor_up", "Up", show=False),
+        Binding("home", "first", "First", show=False),
+        Binding("end", "last", "Last", show=False),
+        Binding("pagedown", "page_down", "Page down", show=False),
+        Binding("pageup", "page_up", "Page up", show=False),
+    ]
 
 
 class CompareView(Horizontal):
@@ -23,16 +39,13 @@ class CompareView(Horizontal):
             super().__init__()
             self.place = place
 
-    class Entered(Message):
-        """Enter was pressed in the list."""
-
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: list[Text] = []
 
     def compose(self) -> ComposeResult:
         """The list of prompts at the left, where there is room; the prompt above its answers."""
-        yield OptionList(id="prompts", markup=False)
+        yield PromptList(id="prompts", markup=False)
         with Vertical(id="right"):
             with VerticalScroll(id="asked"):
                 yield Static("", id="question", markup=False)
@@ -75,7 +88,5 @@ class CompareView(Horizontal):
         self.post_message(self.Picked(event.option_index))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Leave Enter to the screen."""
+        """A click only shows the prompt."""
         event.stop()
-        self.post_message(self.Picked(event.option_index))
-        self.post_message(self.Entered())
