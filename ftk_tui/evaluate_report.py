@@ -29,14 +29,16 @@ def show(found: Evaluated, run: str, path: Path) -> None:
     for heading in ("metric", "base", "tuned", "difference", ""):
         made.add_column(heading, justify="left", no_wrap=heading == "metric", overflow="fold")
     for row, measure in zip(score_rows(found.measures), found.measures, strict=True):
-        cells = _brief(row) if narrow and measure.tuned.value is not None else row
+        cells = _brief(row) if narrow else row
+        if measure.tuned.value is None:
+            cells = (row[0], "–", "–", "–", "")
         style = _STYLES.get(measure.difference.verdict if measure.difference else "", "")
         made.add_row(*(Text(shown(cell)) for cell in cells[:-1]), Text(shown(cells[-1]), style=style))
     console.print(made)
     console.print()
-    if narrow:
+    if narrow and any(measure.difference and measure.difference.value is not None for measure in found.measures):
         console.print(Text(_LEGEND))
-    for line in about_scores(found):
+    for line in (*_missing(found), *about_scores(found)):
         console.print(Text(shown(line)))
     _say(console, f"\nEvaluation   {_short(path)}")
     _say(console, f"To show it   ftk report {run}")
@@ -47,6 +49,18 @@ def _brief(row: Sequence[str]) -> tuple[str, ...]:
     metric, base, tuned, difference, verdict = row
     sign = verdict[:1] if verdict[:1] in SIGNS.values() else verdict
     return metric, base.partition(" [")[0], tuned.partition(" [")[0], difference, sign
+
+
+def _missing(found: Evaluated) -> list[str]:
+    """Why there is no number where there is none, a line for each reason."""
+    by_note: dict[str, list[str]] = {}
+    for measure in found.measures:
+        if measure.tuned.value is None:
+            by_note.setdefault(measure.tuned.note or "unknown", []).append(measure.kind.name)
+    return [
+        f"No numbers{'' if len(names) == len(found.measures) else ' for ' + ', '.join(names)}: {note}."
+        for note, names in by_note.items()
+    ]
 
 
 def _short(path: Path) -> Path:

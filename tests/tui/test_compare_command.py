@@ -176,7 +176,7 @@ def test_a_record_that_cannot_be_kept_is_told_after_the_answers(
     assert Path("page.md").is_file()
 
 
-@pytest.mark.parametrize(("columns", "side_by_side"), [("80", True), ("160", True), ("60", False)])
+@pytest.mark.parametrize(("columns", "side_by_side"), [("80", True), ("60", False)])
 def test_on_a_terminal_answers_grow_side_by_side_or_below_each_other(
     runs: Path, columns: str, side_by_side: bool
 ) -> None:

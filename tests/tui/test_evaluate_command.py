@@ -66,6 +66,19 @@ def test_people_get_a_table_and_what_it_says(
     assert "What comes after" in (run / "report.html").read_text()
 
 
+def test_where_there_are_no_numbers_it_is_said_once(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (home / "one.jsonl").write_text(json.dumps({"prompt": "What comes after noon?", "response": "Dusk."}) + "\n")
+    code, out, err = called(capsys, "shop", "--data", "one.jsonl", *QUICK)
+    assert code == 0, err
+    assert out.count("No numbers: one row is too few to measure with.") == 1
+    assert re.search(r"^held-out loss ↓ +– +– +–", out, re.MULTILINE)
+    assert "1 held-out row of one.jsonl" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_programs_get_everything(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = called(capsys, "shop@15", "--json", "--answers", "0", "--name", "early", "--rows", "3")
     assert code == 0

@@ -13,24 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
-
-
-def shares(weights: Sequence[float], members: int) -> list[float]:
-    """How much each of the members counts: the weights as parts of their sum, equal ones where none are given.
-
-    Raises:
-        UsageError: they are too few or too many, or one is not above 0.
-
-    """
-    given = list(weights) or [1.0] * members
-    if len(given) != members or not all(math.isfinite(weight) and weight > 0 for weight in given):
-        listed = ", ".join(f"{weight:g}" for weight in given)
-        raise UsageError(
-            f"An ensemble of {members} takes {members} weights above 0, and these are {listed}.",
-            hint="Such as --weights 0.7,0.3; a model that shall not count is not named.",
-        )
-    return [weight / sum(given) for weight in given]
+from .subjects import shares
 
 
 class Ensemble:

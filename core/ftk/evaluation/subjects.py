@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -111,8 +112,6 @@ def with_ensemble(subjects: Sequence[Subject], weights: Sequence[float] = ()) ->
         UsageError: these are fewer than two adapters, not of one base, or the weights do not fit.
 
     """
-    from .ensemble import shares
-
     tuned = [subject for subject in subjects if subject.folder is not None]
     if len(tuned) < 2:
         raise UsageError("An ensemble takes two runs or checkpoints, or more.", hint="ftk compare A B --ensemble")
@@ -125,6 +124,23 @@ def with_ensemble(subjects: Sequence[Subject], weights: Sequence[float] = ()) ->
     members = tuple(zip(labels, shares(weights, len(tuned)), strict=True))
     label = ENSEMBLE if ENSEMBLE not in labels else f"{ENSEMBLE} of {', '.join(labels)}"
     return [*subjects, replace(tuned[0], label=label, members=members)]
+
+
+def shares(weights: Sequence[float], members: int) -> list[float]:
+    """How much each of the members counts: the weights as parts of their sum, equal ones where none are given.
+
+    Raises:
+        UsageError: they are too few or too many, or one is not above 0.
+
+    """
+    given = list(weights) or [1.0] * members
+    if len(given) != members or not all(math.isfinite(weight) and weight > 0 for weight in given):
+        listed = ", ".join(f"{weight:g}" for weight in given)
+        raise UsageError(
+            f"An ensemble of {members} takes {members} weights above 0, and these are {listed}.",
+            hint="Such as --weights 0.7,0.3; a model that shall not count is not named.",
+        )
+    return [weight / sum(given) for weight in given]
 
 
 def groups(subjects: Iterable[Subject]) -> list[list[Subject]]:

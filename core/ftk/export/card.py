@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from ..config import RunConfig
+from ..evaluation import record
+from ..evaluation.report import words
 from ..events import Evaluation, Finished
 from ..secrets import redact
 from .source import Trained
@@ -153,4 +155,26 @@ def _results(trained: Trained) -> str:
         text = "| step | held-out loss | perplexity |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     if finished and trained.step is None and finished.train_loss is not None:
         text += f"\nTraining loss at the end: {finished.train_loss:.4f}; {finished.tokens:,} tokens were seen.\n"
+    text += _evaluation(trained)
     return f"## Results\n\n{text}" if text else ""
+
+
+def _evaluation(trained: Trained) -> str:
+    """The scores of the newest evaluation, where it was of this very model; no text of the data is in them."""
+    found, _ = record.newest(trained.run)
+    label = trained.run.name if trained.step is None else f"{trained.run.name}@{trained.step}"
+    about = found.about.get("run") if found else None
+    if found is None or not isinstance(about, dict) or about.get("model") != label:
+        return ""
+    rows = [
+        f"| {' | '.join((*cells, sign))} |"
+        for measure, (*cells, sign) in zip(found.measures, words.score_rows(found.measures), strict=True)
+        if measure.tuned.value is not None and "|" not in measure.key
+    ]
+    if not rows:
+        return ""
+    return (
+        f"\nMeasured by `ftk evaluate` on {found.rows} held-out rows, {found.answered} answered; in brackets 95 % "
+        "intervals, ↑ higher is better, ↓ lower is better.\n\n| metric | base | tuned | difference | |\n"
+        f"|---|---|---|---|---|\n{chr(10).join(rows)}\n"
+    )

@@ -119,6 +119,10 @@ def test_a_server_that_never_answers_ends_in_words() -> None:
     [
         (Reply(status=401, body=b'{"error": "no key"}'), "export FTK_JUDGE_KEY"),
         (Reply(status=404), "address end with /v1"),
+        (
+            Reply(status=400, body=b'{"error": {"message": "No such model. Known: a.", "code": 1}}'),
+            "400 No such model. ",
+        ),
         (Reply(status=400, body=b"bad\x1b[31m request"), "HTTP 400 bad"),
         (Reply(status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"}), "points to another address"),
     ],

@@ -10,8 +10,10 @@ import pytest
 
 from ftk import files
 from ftk.errors import ExportError
+from ftk.evaluation import record
 from ftk.export import adapter, card, source
 from ftk.export.source import Trained
+from tests.core.evaluation.reported_runs import evaluated
 
 from . import runs_for_tests
 
@@ -99,3 +101,16 @@ def test_a_checkpoint_can_be_exported(run: Callable[..., Trained], tmp_path: Pat
 def test_a_wholly_trained_model_is_no_adapter(run: Callable[..., Trained], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="trained every weight"):
         adapter.export(run(method="full"), tmp_path / "out")
+
+
+def test_scores_of_this_very_model_stand_in_the_card_without_its_rows(run: Callable[..., Trained]) -> None:
+    trained = run()
+    record.write(trained.run, evaluated(about={"run": {"name": "tuned", "model": "tuned@4"}, "created": "1"}))
+    assert "ftk evaluate" not in card.write(trained, "adapter", [])
+    record.write(trained.run, evaluated("second", about={"run": {"name": "tuned", "model": "tuned"}, "created": "2"}))
+    text = card.write(trained, "adapter", [])
+    assert "Measured by `ftk evaluate` on 24 held-out rows" in text
+    assert "| held-out loss ↓ | 3." in text
+    assert "▲ better" in text
+    for private in ("parcel", "rows.jsonl", "script"):
+        assert private not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -96,7 +97,7 @@ class ChatServer:
                     raise self._failure(reason, _hint(error.code, self.key_variable)) from None
                 pause = _asked_pause(error)
             except (OSError, http.client.HTTPException, ValueError) as error:  # a timeout is an OSError
-                reason, pause = f"{type(error).__name__}: {getattr(error, 'reason', None) or error}", None
+                reason, pause = _why(error), None
             if attempt + 1 < self.tries:
                 wait(min(_LONGEST_WAIT, self.pause * 2**attempt if pause is None else pause))
         raise self._failure(f"{reason} ({self.tries} tries)", "Is the server running, and the address its own?")
@@ -135,12 +136,20 @@ def _content(reply: Any) -> str:
     return str(content or "")
 
 
+def _why(error: Exception) -> str:
+    """Why there was no reply, in words: those of the system where it has some."""
+    inner = getattr(error, "reason", None) or error
+    return str(getattr(inner, "strerror", None) or f"{type(error).__name__}: {inner}")
+
+
 def _said(error: urllib.error.HTTPError) -> str:
     """What a server says about an error, in one line."""
     try:
         text = error.read(2000).decode(errors="replace")
     except (OSError, http.client.HTTPException):
         return ""
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        text = str(json.loads(text)["error"]["message"])  # as OpenAI's servers say it
     return " ".join(text.split())[:200]
 
 

@@ -92,11 +92,12 @@ def about_scores(found: Evaluated) -> list[str]:
     how = _part(_part(found.about, "settings"), "confidence")
     data = _part(found.about, "data")
     level = f"{100 * how['level']:g} %" if isinstance(how.get("level"), int | float) else "95 %"
+    rows = f"{found.rows} held-out {'row' if found.rows == 1 else 'rows'}"
     lines = [
-        f"{found.rows} held-out rows of {shortened(data.get('name')) or 'the data'} with {found.supervised_tokens:,} "
-        f"supervised tokens; {found.answered} of them answered. ↑ higher is better, ↓ lower is better. In brackets: "
-        f"{level} intervals (bootstrap over rows; rates: Wilson). Differences are of pairs on the same rows; one in "
-        "twenty is called more than noise by chance. pp: percentage points."
+        f"{rows} of {shortened(data.get('name')) or 'the data'} with {found.supervised_tokens:,} supervised tokens; "
+        f"{found.answered} answered. ↑ higher is better, ↓ lower is better. In brackets: {level} intervals (bootstrap "
+        "over rows; rates: Wilson). Differences are of pairs on the same rows; one in twenty is called more than noise "
+        "by chance. pp: percentage points."
     ]
     if found.rows < _FEW or 0 < found.answered < _FEW:
         lines.append(f"With fewer than {_FEW} rows, intervals hold the true value less often than they say.")

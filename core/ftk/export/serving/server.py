@@ -154,7 +154,10 @@ class Server:
 
         """
         if asked.model not in self.names:
-            raise ApiError(404, f"The model {asked.model!r} does not exist.", "model_not_found", "model")
+            known = ", ".join(self.names)
+            raise ApiError(
+                404, f"The model {asked.model!r} does not exist. Known: {known}.", "model_not_found", "model"
+            )
         sampling = Sampling(
             temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k,
             repetition_penalty=asked.repetition_penalty, seed=asked.seed or 0,
