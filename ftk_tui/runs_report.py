@@ -52,7 +52,7 @@ def age(seconds: float) -> str:
 
 
 def table(runs: list[RunSummary]) -> None:
-    """Print all runs, one a row; what is wrong with damaged ones below."""
+    """Print all runs, one a row; what is wrong with damaged ones, and which hosts are gone, below."""
     console = Console()
     if not runs:
         _say(console, f"No runs in {files.runs_dir()} yet. Begin with: ftk --preset smollm2")
@@ -69,6 +69,8 @@ def table(runs: list[RunSummary]) -> None:
     for run in runs:
         if run.state == "damaged":
             _say(console, f"{line(run.name)}: {run.reason}")
+        elif run.state == "interrupted" and run.reason:
+            _say(console, f"{line(run.name)}: interrupted ({line(run.reason)})")
     _say(console, "\nloss: held out, before → after. `ftk runs show NAME` says all, `ftk resume NAME` goes on.")
 
 

@@ -76,7 +76,12 @@ def prepare(
     machine = hardware.detect()
     config, remarks = _adapted(asked, machine)
     plan = _planned(config, machine, dataset, progress)
-    remarks += [*_told(differences), *_of_data(run, plan, override=override), *_of_machine(run, machine)]
+    remarks += [
+        *_of_host(run),
+        *_told(differences),
+        *_of_data(run, plan, override=override),
+        *_of_machine(run, machine),
+    ]
     return Resumption(run, plan, tuple(remarks))
 
 
@@ -169,6 +174,15 @@ def _planned(
             hint="Resume it from Python: QuickTrainer.resume(RUN, data=rows).train()",
         )
     return autoconfig.plan(config, progress)
+
+
+def _of_host(run: RunFolder) -> list[Warned]:
+    """That the run is taken from another host, which is gone."""
+    owner = run.owner()
+    if owner is None or not owner.gone:
+        return []
+    message = f"{owner.host}, which wrote this run, was not heard of since {owner.heard_of}; it goes on here."
+    return [Warned(code="host", message=message)]
 
 
 def _of_data(run: RunFolder, plan: Plan, *, override: bool) -> list[Warned]:

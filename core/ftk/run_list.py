@@ -30,7 +30,7 @@ class RunSummary:
         name: Its name, which is that of its folder.
         path: Its folder.
         state: What it is doing, or how it ended; ``damaged`` where that cannot be told.
-        reason: Why it is damaged, failed or stopped, or finished early; else empty.
+        reason: Why it is damaged, failed or stopped, or finished early, or which host is gone; else empty.
         model: The model as it was asked for.
         data: The data set's name.
         step: Updates done.
@@ -110,7 +110,7 @@ def _read(run: RunFolder, provenance: dict[str, Any], size: int) -> RunSummary:
         name=run.name,
         path=run.path,
         state=state,
-        reason="" if state in ("running", "paused") else _reason(ending),
+        reason=_silent(run) if state == "interrupted" else "" if state in ("running", "paused") else _reason(ending),
         model=_name(provenance, "model") or (first.model if first else ""),
         data=_name(provenance, "data") or (first.data if first else ""),
         step=end.reached,
@@ -189,6 +189,12 @@ class _End:
         if self.limit < math.inf and (self.step is None or self.step.step <= self.limit):
             return int(self.limit)
         return self.step.step if self.step else 0
+
+
+def _silent(run: RunFolder) -> str:
+    """Which other host had an interrupted run, and since when it is silent; empty where it was this one."""
+    owner = run.owner()
+    return f"{owner.host} not heard of since {owner.heard_of}" if owner and owner.gone else ""
 
 
 def _reason(ending: Event | None) -> str:

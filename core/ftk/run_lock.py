@@ -3,7 +3,8 @@
 `lock` is empty and stays; a process that writes the run holds `flock` on it. The kernel gives the lock back however
 the process ends, so there is no stale lock to break, and of two processes exactly one gets it. `owner.json` beside it
 is for those who want to know: process number, host, and when the process started, because numbers are used again. It
-is removed at an orderly end and otherwise taken over by the next owner.
+is removed at an orderly end and otherwise taken over by the next owner. While a process holds the lock it touches that
+file now and then: see `run_signs`.
 
 Where the system or the disk knows no such lock, the file `lock.exclusive` stands for it: who makes it is the owner.
 """
@@ -16,14 +17,16 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from . import files
+from . import files, run_signs
 from .errors import RunError
 from .plain_files import read_text
 
@@ -52,6 +55,8 @@ class Owner:
         ticks: The same in ticks of the kernel since the machine started, which no clock moves; None where unknown.
         boot: Which start of the machine that was; None where unknown.
         journal_bytes: How long the journal was when it took the run.
+        signs_s: Seconds between its signs of life; 0 where it gives none, as earlier versions did.
+        silent_s: Seconds since the last sign, seen from here; None where that is not known or of no importance.
 
     """
 
@@ -61,6 +66,20 @@ class Owner:
     ticks: int | None = None
     boot: str | None = None
     journal_bytes: int = 0
+    signs_s: float = 0
+    silent_s: float | None = field(default=None, compare=False)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is a process of another host that gives signs of life and has given none for minutes."""
+        return not self.here and self.silent_s is not None and self.silent_s > run_signs.SILENT_S
+
+    @property
+    def heard_of(self) -> str:
+        """When it was last heard of, by the clock here: a date and a time; empty where that is not known."""
+        if self.silent_s is None:
+            return ""
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - self.silent_s))
 
     @property
     def here(self) -> bool:
@@ -69,9 +88,9 @@ class Owner:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; of a process on another host, which nobody here can know, that it does."""
+        """Whether it still runs; of a process on another host, whether it gave a sign of life in the last minutes."""
         if not self.here:
-            return True
+            return not self.gone
         now = _boot()
         if self.boot and now and self.boot != now:
             return False
@@ -95,9 +114,12 @@ def _read(path: Path) -> Owner | None:
         owner = Owner(**{item.name: values[item.name] for item in fields(Owner) if item.name in values})
         sound = type(owner.pid) is int and 0 < owner.pid < 2**31 and isinstance(owner.host, str)
         sound = sound and isinstance(owner.started, int | float) and isinstance(owner.journal_bytes, int)
+        sound = sound and isinstance(owner.signs_s, int | float)
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return owner if sound else None
+    if not sound:
+        return None
+    return replace(owner, silent_s=run_signs.silence(path) if owner.signs_s > 0 and not owner.here else None)
 
 
 class RunLock:
@@ -113,6 +135,13 @@ class RunLock:
         self._fd: int | None = None
         self._marked = False
         self._pid = 0
+        self._myself: Owner | None = None
+        self._signs: run_signs.Signs | None = None
+        self._signed_at = 0.0
+        self._telling = threading.Lock()
+        self.on_loss: Callable[[str], object] | None = None
+        """Called, in another thread, with the reason if the run was taken by another host: this process was silent too
+        long, because its machine stood still. It must write nothing more."""
 
     def acquire(self, journal_bytes: int = 0, *, tell: bool = True) -> None:
         """Take the run.
@@ -132,8 +161,10 @@ class RunLock:
             else:
                 self._refuse_living()
             if tell:
-                text = json.dumps(asdict(_myself(journal_bytes)), indent=1)
-                files.write_atomic(self.folder / OWNER, text + "\n")
+                self._myself = _myself(journal_bytes)
+                files.write_atomic(self.folder / OWNER, _text(self._myself))
+                self._signed_at = time.time()
+                self._signs = run_signs.Signs(self._sign)
         except OSError as error:
             self._let_go()
             raise RunError(f"{self.folder} cannot be locked: {error.strerror or error}.") from None
@@ -145,12 +176,45 @@ class RunLock:
     def release(self) -> None:
         """Give the run back; does nothing where it is not held, or held by the process that this one was forked of."""
         if self._pid == os.getpid():
-            with contextlib.suppress(OSError):
-                (self.folder / OWNER).unlink(missing_ok=True)
+            with self._telling:
+                self._end_signs()
+                owner = _read(self.folder / OWNER)
+                if owner is None or owner == (self._myself or owner):  # else it is another's by now
+                    with contextlib.suppress(OSError):
+                        (self.folder / OWNER).unlink(missing_ok=True)
             self._let_go()
+
+    def _sign(self) -> bool:
+        """Give a sign of life, or find that the run is another's; returns whether it is still ours."""
+        with self._telling:
+            if self._signs is None or self._myself is None:
+                return False
+            path, silent = self.folder / OWNER, time.time() - self._signed_at
+            owner = _read(path)
+            if owner == self._myself:
+                os.utime(path)
+            elif owner is None and silent < run_signs.SILENT_S:  # somebody removed it by hand
+                files.write_atomic(path, _text(self._myself))
+            else:
+                self._end_signs()
+            if self._signs:
+                if self._marked:
+                    os.utime(self.folder / MARKER)
+                self._signed_at = time.time()
+                return True
+        who = f"process {owner.pid} on {owner.host}" if owner else "another process"
+        if self.on_loss:
+            self.on_loss(f"{who} has taken the run over: this one gave no sign of life for {silent:.0f} s")
+        return False
+
+    def _end_signs(self) -> None:
+        if self._signs:
+            self._signs.end()
+            self._signs = None
 
     def _let_go(self) -> None:
         self._pid = 0
+        self._end_signs()
         if self._fd is not None:
             _open.discard(self._fd)
             with contextlib.suppress(OSError):
@@ -160,8 +224,10 @@ class RunLock:
             self._fd = None
         if self._marked:
             self._marked = False
-            with contextlib.suppress(OSError):
-                (self.folder / MARKER).unlink(missing_ok=True)
+            owner = _read(self.folder / MARKER)
+            if owner is None or (owner.pid, owner.host) == (os.getpid(), socket.gethostname()):
+                with contextlib.suppress(OSError):
+                    (self.folder / MARKER).unlink(missing_ok=True)
 
     def _kernel_lock(self) -> int | None:
         """The descriptor that holds the lock; None where there is no such thing."""
@@ -205,7 +271,7 @@ class RunLock:
                 self._take_stale_marker(path)
                 continue
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(_myself(0))))
+                file.write(_text(_myself(0)))
             self._marked = True
             return
 
@@ -239,6 +305,9 @@ class RunLock:
         else:
             signs = " and ".join(str(path) for path in (self.folder / OWNER, self.folder / MARKER) if path.exists())
             hint = "Wait for it or stop it there." + (f" If it is gone for good, remove {signs}." if signs else "")
+            if owner and known and owner.silent_s is not None:
+                left = max(1, round(run_signs.SILENT_S - owner.silent_s))
+                hint += f" If it gives no sign of life, the run can be taken from here in {left} s."
         return RunError(f"The run {name!r} is being written by {who}.", hint=hint)
 
     def _told(self) -> Owner | None:
@@ -248,7 +317,11 @@ class RunLock:
 def _myself(journal_bytes: int) -> Owner:
     pid = os.getpid()
     started, ticks = _start_of(pid) or (0.0, None)
-    return Owner(pid, socket.gethostname(), started, ticks, _boot(), journal_bytes)
+    return Owner(pid, socket.gethostname(), started, ticks, _boot(), journal_bytes, run_signs.EVERY_S)
+
+
+def _text(owner: Owner) -> str:
+    return json.dumps({key: value for key, value in asdict(owner).items() if key != "silent_s"}, indent=1) + "\n"
 
 
 def _start_of(pid: int) -> tuple[float, int | None] | None:

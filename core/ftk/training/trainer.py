@@ -107,6 +107,7 @@ class Trainer:
         self._unwritten: deque[Event] = deque(maxlen=_UNWRITTEN)
         self._step = 0
         self._damaged: list[Path] = []
+        self._lost = False
 
     def run(self, listeners: Sequence[Listener] = (), control: Control | None = None) -> RunResult:
         """Run to the end.
@@ -127,7 +128,8 @@ class Trainer:
             self._listeners = []
             return self._guarded(None, control)
         run = self._resume or provenance.begin(self.plan, self._runs_dir)
-        with run.locked(), requests.listening(run, control):
+        with run.locked() as lock, requests.listening(run, control):
+            lock.on_loss = lambda reason: self._lose(control, reason)
             if self._resume:
                 provenance.renew(run, self.plan, self._remarks)
             self._journal = runs.Journal(run)
@@ -136,6 +138,11 @@ class Trainer:
             finally:
                 self._journal.close()
                 self._journal = None
+
+    def _lose(self, control: Control, reason: str) -> None:
+        """End, and write nothing more: another host has taken the run over."""
+        self._lost = True
+        control.stop(reason, save=False)
 
     def _guarded(self, run: RunFolder | None, control: Control) -> RunResult:
         """Everything that must end with exactly one ending event."""
@@ -159,7 +166,7 @@ class Trainer:
             raise explained from error
 
     def _emit(self, event: Event) -> None:
-        if self._journal:
+        if self._journal and not self._lost:
             self._write(self._journal, event)
         for listener in list(self._listeners):
             try:

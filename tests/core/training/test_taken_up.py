@@ -1,0 +1,68 @@
+"""A run that is taken up: from a host that is gone, with what changed meanwhile, with what was still to be saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ftk import resume, run_lock, run_signs
+from ftk.events import Event, Finished, Step, Stopped, Warned
+from ftk.training.control import Control
+from tests.core.training.test_keeping import Case, go_on, of
+
+
+@pytest.fixture
+def case(tmp_path: Path, model_folder: Callable[..., Path]) -> Case:
+    return Case(tmp_path, model_folder())
+
+
+def owned_elsewhere(path: Path, silent_s: float) -> None:
+    """Write into a run that a process of another host has it, which gave its last sign of life so long ago."""
+    owner = run_lock.Owner(42, "spot-1", 0.0, signs_s=20)
+    staged = path / "new"
+    staged.write_text(json.dumps(dataclasses.asdict(owner)))
+    os.utime(staged, (time.time() - silent_s,) * 2)
+    staged.rename(path / run_lock.OWNER)
+
+
+def test_a_run_whose_host_is_gone_is_found_told_of_and_finished(case: Case) -> None:
+    run = case.cut(2)
+    lines = run.journal_file.read_bytes().splitlines(keepends=True)
+    run.journal_file.write_bytes(b"".join(line for line in lines if b'"event": "stopped"' not in line))
+    owned_elsewhere(run.path, 600)
+    assert run.state() == "interrupted"
+    assert resume.find(None, run.path.parent).name == run.name
+    result, events = go_on(run)
+    assert isinstance(result.ending, Finished)
+    assert "spot-1, which wrote this run, was not heard of since" in of(events, Warned)[0].message
+    assert run.owner() is None
+
+
+def test_a_run_that_another_host_took_writes_nothing_more(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_signs, "EVERY_S", 0.01)
+    control, events, sizes = Control(), list[Event](), list[int]()
+
+    def lose(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            run = Path(events[0].folder)  # type: ignore[attr-defined]
+            owned_elsewhere(run, 0)
+            while not control.stopping:
+                time.sleep(0.005)
+            sizes.append((run / "events.jsonl").stat().st_size)
+
+    result = case.trainer(save_steps=50).run([lose], control)
+    assert isinstance(result.ending, Stopped)
+    assert "process 42 on spot-1 has taken the run over" in result.ending.reason
+    assert result.run
+    assert result.run.journal_file.stat().st_size == sizes[0]
+    assert not list(result.run.checkpoints.glob("step-*"))
+    owner = result.run.owner()
+    assert owner
+    assert owner.host == "spot-1"
