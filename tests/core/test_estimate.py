@@ -94,6 +94,23 @@ def test_rates_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch, home:
     assert asked[2:] == ["float32"]
 
 
+def test_what_was_measured_on_a_busy_machine_is_not_kept(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    asked: list[str] = []
+
+    def measured(device: str, precision: str) -> dict[str, float]:
+        asked.append(precision)
+        return {"matmul": 2e10, "bandwidth": 1e9, "operation": 1e-5, "alone": 0.4}
+
+    monkeypatch.setattr(rates, "_measured", measured)
+    monkeypatch.setattr(rates, "_rough", {})
+    for _ in range(2):
+        found = rates.of_machine(CPU, "cpu", "float32")
+        assert found.basis == "measured roughly"
+        assert "others had 60% of the processor" in found.words
+    assert asked == ["float32"]
+    assert not (home / "ftk_cache" / "rates.json").exists()
+
+
 def test_what_is_measured_is_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "_SECONDS", 0.01)
     found = rates._measured("cpu", "float32")
