@@ -9,9 +9,9 @@ import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ftk.errors import EXIT_FAILED, EXIT_RESUMABLE
+from ftk.errors import EXIT_RESUMABLE
 
-from .signals import GRACE_S, SAME_S
+from .signals import GRACE_S, SAME_S, in_haste
 
 if TYPE_CHECKING:
     from .app import FtkApp
@@ -61,7 +61,7 @@ class AppSignals:
             threading.Thread(target=self._insist, name="ftk-leave", daemon=True).start()
         elif now - self.heard > SAME_S:
             self._terminal.give_up()
-            os._exit(EXIT_FAILED)
+            os._exit(in_haste(self._app.session.run if self._app.runner else None))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._app.from_outside(self._app.ask_to_quit)

@@ -27,8 +27,15 @@ SAME_S = 0.5
 """A launcher passes on what the whole group of processes has heard: two signals this near to each other are one."""
 
 
+def in_haste(run: RunFolder | None) -> int:
+    """The exit code of who leaves a run at once: whether what it saved before can be gone on with."""
+    return EXIT_RESUMABLE if run and run.saved else EXIT_FAILED
+
+
 class Signals:
     """First Ctrl-C or SIGTERM: save and stop. Second: leave at once; what is on disk stays.
+
+    The exit code says whether there is a checkpoint to go on from.
 
     Args:
         runner: The run.
@@ -80,7 +87,8 @@ class Signals:
             self._screen.note(f"{name}: saving and stopping. Once more leaves at once.")
             self._runner.stop(name)
         elif now - self._heard > SAME_S:
-            self._leave(EXIT_FAILED)
+            folder = self._screen.folder
+            self._leave(in_haste(RunFolder(Path(folder)) if folder else None))
 
     def _saving(self) -> bool:
         """Whether a checkpoint is being written."""

@@ -72,6 +72,11 @@ class RunFolder:
         """What was trained: the adapter's folder, or the model's where all of it was."""
         return self.model if self.model.is_dir() else self.adapter
 
+    @property
+    def saved(self) -> bool:
+        """Whether a checkpoint lies here; whether it is sound is seen when a run goes on from it."""
+        return any(self.checkpoints.glob("step-*/manifest.json"))
+
     @classmethod
     def create(cls, name: str | None, model: str, parent: Path | None = None) -> RunFolder:
         """Make the folder of a new run; it is locked until its `run.json` is written.
