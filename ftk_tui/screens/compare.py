@@ -57,7 +57,7 @@ class CompareScreen(CompareWork):
         Binding("equals_sign", "judge('=')", "Equal", id="compare.equal", key_display="=", tooltip="No difference"),
         Binding("n,right", "step(1)", "Next prompt", id="compare.next", show=False),
         Binding("p,left", "step(-1)", "Prompt before", id="compare.before", show=False),
-        Binding("w", "all", "All", id="compare.all", tooltip="Have all prompts answered"),
+        Binding("w", "all", "All", id="compare.all", show=False, tooltip="Have all prompts answered"),
         Binding("t", "type", "Type", id="compare.type", tooltip="Type a prompt"),
         Binding(
             "f",
@@ -68,7 +68,7 @@ class CompareScreen(CompareWork):
             tooltip="Prompts of a file: a prompt a line, or JSON Lines",
         ),
         Binding("h", "held_out", "Held-out rows", id="compare.held_out", show=False, tooltip="Ten more held-out rows"),
-        Binding("s", "sampling", "Sampling", id="compare.sampling", tooltip="Temperature, top-p, length, seed"),
+        Binding("s", "sampling", "Sample", id="compare.sampling", tooltip="Temperature, top-p, length, seed"),
         Binding("j", "blind", "Blind", id="compare.blind", tooltip="Judge without knowing whose answers they are"),
         Binding("j", "names", "Names", id="compare.names", tooltip="Show whose answers they are"),
         Binding(

@@ -82,13 +82,13 @@ class AnswerPane(Painted, can_focus=True):
 
     def rows(self, width: int, height: int) -> list[Row]:
         """The title, and as much of the answer as there is room for; the last line says what is below."""
-        lines = wrap([(text.replace("\t", "    "), style) for text, style in self._parts], max(1, width - 1))
+        lines = wrap([(text.replace("\t", "    "), style) for text, style in self._parts], max(1, width - 2))
         self._lines = len(lines) if self._parts else 0
         begin, room = self._begin(), max(1, height - 1)
-        seen: list[Row] = [list(line) for line in lines[begin : begin + room]] if self._parts else []
+        seen: list[Row] = [[(" ", ""), *line] for line in lines[begin : begin + room]] if self._parts else []
         below = self._lines - begin - room
         if below > 0 and self._top is not None and seen:
-            seen[-1] = [(f"↓ {below + 1} more lines", "pane--note")]
+            seen[-1] = [(f" ↓ {below + 1} more lines", "pane--note")]
         return [self._head(width, begin), *seen]
 
     def _head(self, width: int, begin: int) -> Row:
