@@ -107,6 +107,47 @@ class Schedule:
         return max(1, math.ceil(self.train / self.rows_a_step))
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """The rows that can be looked at: the first ones, or all of them once they were read."""
+
+    first: tuple[Row, ...] = ()
+    checked: Checked | None = None
+
+    def __len__(self) -> int:
+        return len(self.checked.store) if self.checked else len(self.first)
+
+    def row(self, place: int) -> Row:
+        """A row, by its place from 0."""
+        return self.checked.store.row(place) if self.checked else self.first[place]
+
+    def side(self, place: int) -> str:
+        """Whether a row is held out or trained on; empty where that is not known yet."""
+        if self.checked is None:
+            return ""
+        return "held out" if place in self.checked.aside else "to train on"
+
+    def at(self, text: str) -> int | None:
+        """The place that a text means: ``12`` is the 12th row, ``line 12`` that which begins at that line of a file."""
+        word, _, number = text.strip().lower().rpartition(" ")
+        if not number.isdecimal() or len(number) > 18:
+            return None
+        if not word:
+            return int(number) - 1 if 0 < int(number) <= len(self) else None
+        if self.checked:
+            names = [source.name for source in self.checked.inspection.sources]
+        else:
+            names = list(dict.fromkeys(row.origin.rsplit(", ", 1)[0] for row in self.first))
+        places = (self.find(f"{name}, {word} {int(number)}") for name in names)
+        return next((place for place in places if place is not None), None)
+
+    def find(self, origin: str) -> int | None:
+        """The place of the row with that origin."""
+        if self.checked:
+            return self.checked.store.find(origin)
+        return next((place for place, row in enumerate(self.first) if row.origin == origin), None)
+
+
 class Tokens:
     """A model's tokenizer, lent to one thread at a time, each time as it was at first.
 
@@ -297,7 +338,7 @@ def schedule(config: RunConfig, found: Look | Checked) -> Schedule:
 
 
 def time_of(config: RunConfig, checked: Checked, hardware: Hardware) -> tuple[float, float, float]:
-    """Seconds of training, and the range to expect; measures this machine for half a second.
+    """Seconds of a run, and the range to expect; measures nothing, so that it can be asked for at any time.
 
     Raises:
         FtkError: nobody can tell, for the reason that it says.
@@ -306,5 +347,5 @@ def time_of(config: RunConfig, checked: Checked, hardware: Hardware) -> tuple[fl
     from ftk import autoconfig, estimate
 
     plan = autoconfig.resolve(config, hardware, autoconfig.located(config), checked.inspection.dataset)
-    found = estimate.for_plan(plan)
+    found = estimate.for_plan(plan, measure_rates=False)
     return found.seconds, found.low, found.high

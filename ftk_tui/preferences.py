@@ -1,10 +1,10 @@
-"""What a person chose for the app itself and not for a run: theme and mouse. Kept from one start to the next."""
+"""What a person chose for the app itself and not for a run. Kept from one start to the next."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 FILE = "app.json"
@@ -17,16 +17,19 @@ class Preferences:
     theme: str = ""
     mouse: bool = True
     """Whether the app takes the mouse; without, the terminal selects text as always."""
+    data: list[str] = field(default_factory=list)
+    """The data sets that were looked at lately, the newest first."""
 
     @classmethod
     def restored(cls) -> Preferences:
         """What was kept; nothing where that cannot be used."""
         try:
             values = json.loads(_path().read_text(encoding="utf-8"))
-            theme, mouse = values["theme"], values.get("mouse", True)
+            theme, mouse, data = values["theme"], values.get("mouse", True), values.get("data", [])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
-        return cls(theme=theme if isinstance(theme, str) else "", mouse=mouse is not False)
+        kept = [spec for spec in data if isinstance(spec, str)] if isinstance(data, list) else []
+        return cls(theme=theme if isinstance(theme, str) else "", mouse=mouse is not False, data=kept)
 
     def store(self) -> None:
         """Keep them; a disk that is full or read-only is no reason to complain."""
