@@ -8,6 +8,10 @@ from pathlib import Path
 from ..errors import FtkError, TrainingError
 
 
+class HalfUpdateError(TrainingError):
+    """An update was done for some weights only: what is in memory must not be saved."""
+
+
 def explain(error: Exception) -> FtkError:
     """Say what an unexpected error means; for a full memory, what to do about it."""
     text = " ".join(str(error).split())[:300]

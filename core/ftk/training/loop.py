@@ -185,7 +185,7 @@ class TrainingLoop:
         if objection := self._numbers.objection(loss_value, norm_value):
             self._skip(loss_value, norm_value, rows, objection)
         else:
-            self.optimizer.step(rate)
+            self._update(rate)
             self._numbers.accept(loss_value, norm_value)
             self._skipped = 0
         self.optimizer.clear()
@@ -226,6 +226,22 @@ class TrainingLoop:
                     "that follow. A step still learns from the same rows.",
                 )
             )
+
+    def _update(self, rate: float) -> None:
+        """Update the weights; where the memory is full, once more, or end with what is sound."""
+        for again in (False, True):
+            marks = self.optimizer.marks()
+            try:
+                self.optimizer.step(rate)
+                return
+            except Exception as error:
+                if not recovery.is_out_of_memory(error):
+                    raise
+                message = " ".join(str(error).split())[:200] or type(error).__name__
+            recovery.give_back_memory()
+            half = self.optimizer.marks() != marks
+            if again or half:
+                raise recovery.no_room_to_update(self.progress.step + 1, message, self.config, half=half)
 
     def _gradients(self, rows: Sequence[int], targets: int) -> torch.Tensor:
         """Sum the gradients of a step's rows into the masters; returns the mean loss over its tokens."""

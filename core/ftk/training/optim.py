@@ -57,6 +57,14 @@ class AdapterOptimizer:
         self.optimizer.step()
         self.copy_to_model()
 
+    def marks(self) -> list[int]:
+        """What changes with the first thing that an update does to each of the weights.
+
+        That is the count of its updates, in torch's optimisers a tensor whose changes torch counts.
+        """
+        steps = [self.optimizer.state.get(master, {}).get("step", 0) for master in self.masters]
+        return [step._version if isinstance(step, torch.Tensor) else int(step) for step in steps]
+
     @torch.no_grad()
     def copy_to_model(self) -> None:
         """Write the masters into the model's weights, in a few launches on a GPU instead of one a weight."""

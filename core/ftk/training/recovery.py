@@ -10,6 +10,7 @@ import torch
 from ..config import RunConfig
 from ..data.batches import micro_batches
 from ..errors import TrainingError
+from .failures import HalfUpdateError
 
 _WORDS = (
     "out of memory",  # CUDA, HIP, XPU, MPS and Triton
@@ -60,3 +61,27 @@ def smaller(lengths: Sequence[int], budget: int, config: RunConfig) -> int:
         f"The memory does not hold a single row of {longest} tokens.",
         hint="What was learnt is saved. Ways out, the gentlest first: " + "; ".join(measures) + ".",
     )
+
+
+def no_room_to_update(step: int, message: str, config: RunConfig, *, half: bool) -> TrainingError:
+    """The error of an update that finds no memory.
+
+    Args:
+        step: The step that it belongs to.
+        message: What the library said.
+        config: The settings, to say what would help.
+        half: Whether it was done for some weights already, so that only the last checkpoint is sound.
+
+    """
+    kept = f"What was learnt up to step {step - 1} is saved."
+    if half:
+        kept = "Some weights were updated and some not, so the last checkpoint is what is kept."
+    measures = []
+    if config.gradient_checkpointing is not True:
+        measures.append("--gradient-checkpointing true (about 30 % slower)")
+    if config.batch_size != 1:
+        measures.append("a smaller --batch-size and as much more --gradient-accumulation")
+    measures.append("in a new run --optimizer paged-adamw-8bit, a lower --lora-rank or --quantization nf4")
+    text = f"The update of step {step} did not fit the memory: {message}"
+    kind = HalfUpdateError if half else TrainingError
+    return kind(text, hint=f"{kept} Ways out: {'; '.join(measures)}.")

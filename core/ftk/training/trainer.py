@@ -36,7 +36,7 @@ from . import provenance, trained
 from .allocator import keep_freed_memory
 from .control import Control, StopRequested
 from .data_remarks import remarks
-from .failures import explain
+from .failures import HalfUpdateError, explain
 
 if TYPE_CHECKING:
     from ..data.prepare import Prepared
@@ -221,7 +221,8 @@ class Trainer:
         except StopRequested as stop:
             ending = self._stopped(parts, control, start, str(stop))
         except BaseException as error:
-            parts.abandon(save=isinstance(error, TrainingError))
+            sound = isinstance(error, TrainingError) and not isinstance(error, HalfUpdateError)
+            parts.abandon(save=sound)
             raise
         return RunResult(run, ending, parts.model, parts.tokenizer)
 

@@ -15,6 +15,7 @@ from ftk.events import Event, Failed, Finished, Step, Stopped, Warned
 from ftk.runs import RunFolder
 from ftk.training import checkpoint
 from ftk.training.numbers import NumberWatch
+from ftk.training.optim import AdapterOptimizer
 from ftk.training.passes import FastPass
 from tests import tiny
 from tests.core.training.helpers import DEFAULTS, Run
@@ -193,3 +194,51 @@ def test_a_row_that_was_never_seen_is_no_spike() -> None:
     restored.restore(watch.state())
     for loss, norm in ((2.5, 1.5), (9.0, 1.0), (0.01, 4.0)):
         assert restored.objection(loss, norm) == watch.objection(loss, norm)
+
+
+def _no_room(monkeypatch: pytest.MonkeyPatch, calls: set[int], *, half: bool) -> None:
+    """Let some updates find no memory: before they did anything, or after they did a part."""
+    real, count = AdapterOptimizer.step, [0]
+
+    def step(self: AdapterOptimizer, rate: float) -> None:
+        count[0] += 1
+        if count[0] not in calls:
+            return real(self, rate)
+        if half:
+            self.optimizer.step()
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AdapterOptimizer, "step", step)
+
+
+ROOM: dict[str, Any] = {"max_steps": 6, "batch_size": 4, "save_steps": 2, "lora_dropout": 0.2}
+
+
+def test_an_update_without_room_is_tried_once_more(model_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Run(model_folder(), **ROOM)
+    _no_room(monkeypatch, {1, 5}, half=False)
+    tried = Run(model_folder(), **ROOM)
+    assert tried.losses == plain.losses
+    assert not tried.of("warning")
+
+
+@pytest.mark.parametrize(("half", "saved"), [(False, 3), (True, 2)])
+def test_an_update_without_room_ends_with_what_is_sound(
+    model_folder: Folders, monkeypatch: pytest.MonkeyPatch, home: Path, half: bool, saved: int
+) -> None:
+    plain = Run(model_folder(), **ROOM)
+    assert plain.result.run
+    plain.result.run.path.rename(home / "plain")
+    with monkeypatch.context() as full:
+        _no_room(full, {4, 5}, half=half)
+        with pytest.raises(TrainingError, match="The update of step 4 did not fit the memory: CUDA out of") as caught:
+            QuickTrainer(str(model_folder()), tiny.ROWS, **{**DEFAULTS, **ROOM}).train()
+    assert ("the last checkpoint is what is kept" if half else "up to step 3 is saved") in str(caught.value)
+    (folder,) = (home / "ftk_runs").iterdir()
+    newest, damaged = checkpoint.newest(RunFolder(folder).checkpoints)
+    assert newest
+    assert not damaged
+    assert checkpoint.read_progress(newest).step == saved
+    events: list[Event] = []
+    QuickTrainer.resume(folder.name, data=tiny.ROWS).train([events.append])
+    assert [event.loss for event in events if isinstance(event, Step)] == plain.losses[saved:]
