@@ -31,10 +31,10 @@ _SAVED, _WRITTEN = 0.3, 2e8
 """Seconds of a checkpoint, and the bytes a second that it is written with where training waits for it."""
 _COPIED_UP_TO = 512 << 20
 """Bytes up to which a checkpoint is written beside the training (`training.saver`)."""
-_ANSWERED = 0.6
-"""Part of `compare_tokens` that an answer usually has."""
-_TOKEN_OPERATIONS = 130
-"""Small operations of a layer for each token of an answer."""
+_ANSWERED, _TOGETHER = 0.8, 8
+"""Part of `compare_tokens` that the longest answer of some usually has, and how many prompts are answered together."""
+_TOKEN_OPERATIONS = {"cpu": 1900, "cuda": 180}
+"""Small operations of a layer for each token of an answer: measured on a processor, a guess on a card."""
 _PADDED = 1.1
 """Tokens that are computed for each that is there where rows are padded."""
 
@@ -192,5 +192,6 @@ def _answering(model: Described, config: RunConfig, rates: Rates) -> float:
     settings = Settings.of(config)
     prompts = 3 if config.compare == "auto" else len(config.compare)
     held = formula.census(model, settings).weights
-    token = held / rates.bandwidth + sizes_of(model).layers * _TOKEN_OPERATIONS * rates.operation
-    return 2 * prompts * _ANSWERED * config.compare_tokens * token
+    operations = sizes_of(model).layers * _TOKEN_OPERATIONS["cuda" if config.device.startswith("cuda") else "cpu"]
+    token = held / rates.bandwidth + operations * rates.operation
+    return 2 * math.ceil(prompts / _TOGETHER) * _ANSWERED * config.compare_tokens * token
