@@ -14,6 +14,7 @@ from ftk import catalog, hub_api
 from ftk.errors import EXIT_DONE
 from ftk.models import sources
 
+from .candidates import size_of
 from .parsing import command_parser
 
 _COLUMNS = ("model", "size", "reads", "licence", "GiB", "good", "state")
@@ -56,7 +57,7 @@ def models(search: str = "", *, as_json: bool = False) -> int:
 def _cells(model: catalog.CatalogModel) -> dict[str, str]:
     return {
         "model": model.id,
-        "size": _count(model.weights),
+        "size": size_of(model.weights),
         "reads": f"{model.context // 1024}k",
         "licence": model.license,
         "GiB": f"{model.vram.minimum_gib:.1f}",
@@ -70,7 +71,3 @@ def _state(model: catalog.CatalogModel, token: bool) -> str:
     if model.gated:
         return "licence" if token else "licence+token"
     return "embedded" if model.id == "smollm2-135m" else "download"
-
-
-def _count(weights: int) -> str:
-    return f"{weights / 1e9:.1f}B" if weights >= 0.9995e9 else f"{weights / 1e6:.0f}M"

@@ -64,13 +64,14 @@ def settings_from(arguments: argparse.Namespace, *, skip: Sequence[str] = ()) ->
     Words become what YAML 1.2 makes of them, except where the setting is text: ``--model 7`` is a name.
     """
     given = {key: value for key, value in vars(arguments).items() if key in RunConfig.model_fields and key not in skip}
-    values = {key: _value(key, text) for key, text in given.items()}
+    values = {key: parsed(key, text) for key, text in given.items()}
     if "epochs" in values and "max_steps" not in values:
         values["max_steps"] = None  # a preset's max_steps must not overrule what was asked for now
     return values
 
 
-def _value(key: str, text: Any) -> Any:
+def parsed(key: str, text: Any) -> Any:
+    """What a text, or several for a setting that takes several, means as the value of a setting; not validated yet."""
     if key == _APPENDED:
         return "auto" if text == ["auto"] else [prompt for prompt in text if prompt != "none"]
     if key == _LISTED:
