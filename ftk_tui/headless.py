@@ -65,7 +65,7 @@ def resume(name: str | None, changes: Mapping[str, Any], *, override: bool, as_j
     def made() -> Trainer:
         with meter(as_json=as_json) as tell:
             found = prepare(name, changes, override=override, progress=reading(tell))
-        return Trainer(found.plan, resume=found.run, remarks=found.remarks)
+        return Trainer(found.plan, resume=found.run, remarks=found.remarks, override=found.override)
 
     return carry_out(made, as_json=as_json)
 

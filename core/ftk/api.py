@@ -140,7 +140,7 @@ class QuickTrainer:
 
         """
         if found := self._resumed:
-            trainer = Trainer(found.plan, resume=found.run, remarks=found.remarks)
+            trainer = Trainer(found.plan, resume=found.run, remarks=found.remarks, override=found.override)
         else:
             trainer = Trainer(_plan(self.config, self._dataset), runs_dir=self._runs_dir)
         self.result = Runner(trainer, callbacks).start().result()

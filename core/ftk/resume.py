@@ -41,6 +41,7 @@ class Resumption:
     run: RunFolder
     plan: Plan
     remarks: tuple[Warned, ...] = ()
+    override: bool = False
 
 
 def prepare(
@@ -82,7 +83,7 @@ def prepare(
         *_of_data(run, plan, override=override),
         *_of_machine(run, machine),
     ]
-    return Resumption(run, plan, tuple(remarks))
+    return Resumption(run, plan, tuple(remarks), override)
 
 
 def _whole(changes: Mapping[str, Any], stored: RunConfig) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ..events import (
 )
 from ..models.fingerprint import fingerprint
 from ..runs import RunFolder
-from . import provenance, trained
+from . import provenance, trained, wording
 from .allocator import keep_freed_memory
 from .control import Control, StopRequested
 from .data_remarks import remarks
@@ -84,6 +84,7 @@ class Trainer:
         loaded: A model in memory to use instead of loading the plan's.
         resume: A run to go on with from its newest checkpoint, or from its beginning if it has none.
         remarks: What is to be told when the run begins, such as how a resumed run differs.
+        override: Take another tokenizer or chat template than the run was begun with.
 
     """
 
@@ -95,12 +96,14 @@ class Trainer:
         loaded: LoadedModel | None = None,
         resume: RunFolder | None = None,
         remarks: Sequence[Warned] = (),
+        override: bool = False,
     ) -> None:
         self.plan = plan
         self.config = plan.config
         self._runs_dir = runs_dir
         self._loaded = loaded
         self._resume = resume
+        self._override = override
         self._remarks = [*plan.remarks, *remarks]
         self._listeners: list[Listener] = []
         self._journal: runs.Journal | None = None
@@ -234,6 +237,8 @@ class Trainer:
         parts.tokenizer = loaded.tokenizer
         data = self._prepare(loaded, control)
         self._check(control)
+        if run and (remark := wording.check(run, loaded.tokenizer, override=self._override)):
+            self._emit(remark)
         self._phase("adapter")
         base = fingerprint(loaded.model)
         parts.model = trained.make_trainable(loaded, data.train.examples, self.config, fresh=start is None)

@@ -60,7 +60,8 @@ def case(tmp_path: Path, model_folder: Callable[..., Path]) -> Case:
 def go_on(run: RunFolder, changes: dict[str, Any] | None = None, **options: Any) -> tuple[RunResult, list[Event]]:
     found = resume.prepare(str(run.path), changes, **options)
     events: list[Event] = []
-    return Trainer(found.plan, resume=found.run, remarks=found.remarks).run([events.append]), events
+    trainer = Trainer(found.plan, resume=found.run, remarks=found.remarks, override=found.override)
+    return trainer.run([events.append]), events
 
 
 def adapter(run: RunFolder | None) -> bytes:

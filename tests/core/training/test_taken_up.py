@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from ftk import resume, run_lock, run_signs
+from ftk.errors import RunError
 from ftk.events import Event, Finished, Step, Stopped, Warned
 from ftk.training.control import Control
 from tests.core.training.test_keeping import Case, go_on, of
@@ -66,3 +70,51 @@ def test_a_run_that_another_host_took_writes_nothing_more(case: Case, monkeypatc
     owner = result.run.owner()
     assert owner
     assert owner.host == "spot-1"
+
+
+def reworded(case: Case, folder: Path, change: Callable[[Any], None]) -> None:
+    """Put the same model with another tokenizer in its place."""
+    shutil.copytree(case.model, folder / "other")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "other")
+    change(tokenizer)
+    tokenizer.save_pretrained(folder / "other")
+
+
+@pytest.mark.parametrize("what", ["tokenizer", "template"])
+def test_another_tokenizer_or_template_is_refused_with_what_changed_or_taken(
+    case: Case, tmp_path: Path, what: str
+) -> None:
+    def change(tokenizer: Any) -> None:
+        if what == "tokenizer":
+            rules = json.loads(tokenizer.backend_tokenizer.to_str())
+            rules["model"]["merges"] = rules["model"]["merges"][:-1]  # the same number of tokens, other rules
+            tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(rules))
+        else:
+            tokenizer.chat_template = "{% if false %}USER{% endif %}" + (tokenizer.chat_template or "{{ messages }}")
+
+    run = case.cut(2)
+    reworded(case, tmp_path, change)
+    known = run.provenance()["wording"]
+    changes = {"model": str(tmp_path / "other")}
+    with pytest.raises(RunError, match="would become other tokens than before") as refused:
+        go_on(run, changes)
+    if what == "template":
+        assert "USER" in refused.value.message
+    assert "--override" in (refused.value.hint or "")
+    assert run.provenance()["wording"] == known
+    assert run.resumable
+    result, events = go_on(run, changes, override=True)
+    assert isinstance(result.ending, Finished)
+    assert "would become other tokens" in [event.message for event in of(events, Warned)][-1]
+    assert run.provenance()["wording"] != known
+
+
+def test_a_run_of_an_earlier_version_gets_its_mark_when_it_goes_on(case: Case) -> None:
+    run = case.cut(2)
+    values = run.provenance()
+    mark = values.pop("wording")
+    run.write_provenance({key: value for key, value in values.items() if key != "format"})
+    result, events = go_on(run)
+    assert isinstance(result.ending, Finished)
+    assert not of(events, Warned)
+    assert run.provenance()["wording"] == mark
