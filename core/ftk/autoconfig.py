@@ -66,8 +66,7 @@ class Plan:
         """What a person should know before anything is loaded."""
         if self.fit is None or self.fit.fits:
             return []
-        message = f"These settings will not fit the memory: they take {self.fit.words}."
-        return [Warned(code="fit", message=message, hint=self.fit.hint)]
+        return [Warned(code="fit", message=self.fit.warning, hint=self.fit.hint)]
 
 
 class _Choices:
@@ -310,7 +309,7 @@ def _told(choices: _Choices, found: Fit, shape: Described, step: int, rows: int)
     made, free = found.settings, gib(found.space.free)
 
     def without(**changes: Any) -> str:
-        size = found.space.needed(shape, replace(made, **changes)).process
+        size = fitting.taken(found.space.needed(shape, replace(made, **changes)))
         return f"about {gib(size)} would be needed, {free} are free"
 
     fits = f"it fits: {found.words}" if found.fits else f"nothing smaller can be chosen: {found.words}"

@@ -35,6 +35,15 @@ class Space:
         """What some settings take, by formula: a trace would make the choice depend on what is imported."""
         return memory.estimate(model, settings, self.card or "cpu", trace=False, machine=self.machine)
 
+    def fits(self, found: Breakdown) -> bool:
+        """Whether that is enough."""
+        return taken(found) <= self.usable
+
+
+def taken(found: Breakdown) -> int:
+    """Bytes that have to be there: without the pages of files, which the system takes back when others want memory."""
+    return found.process - found.mapped - found.loading
+
 
 def space_of(hardware: Hardware, device: str) -> Space | None:
     """The memory of a device; None for those whose memory nobody here knows."""
@@ -87,12 +96,24 @@ class Fit:
     @property
     def fits(self) -> bool:
         """Whether the memory is enough, by estimate."""
-        return self.breakdown.process <= self.space.usable
+        return self.space.fits(self.breakdown)
+
+    @property
+    def needed(self) -> int:
+        """Bytes that have to be there."""
+        return taken(self.breakdown)
 
     @property
     def words(self) -> str:
         """Needed and free memory."""
-        return f"about {gib(self.breakdown.process)} of the {gib(self.space.free)} that are free"
+        return f"about {gib(self.needed)} of the {gib(self.space.free)} that are free"
+
+    @property
+    def warning(self) -> str:
+        """What to say where it does not fit."""
+        hardly = "hardly " if self.needed <= self.space.free else "not "
+        needed = f"they take about {gib(self.needed)}, and {gib(self.space.free)} are free"
+        return f"These settings will {hardly}fit the memory: {needed}."
 
     @property
     def hint(self) -> str:
@@ -131,7 +152,7 @@ def choose(model: Described, base: Settings, may: Open, rows: int, space: Space)
         found = Fit(settings, space.needed(model, settings), space)
         if found.fits:
             return found
-        if smallest is None or found.breakdown.process < smallest.breakdown.process:
+        if smallest is None or found.needed < smallest.needed:
             smallest = found
     assert smallest is not None
     return replace(smallest, nearest=_nearest(model, smallest.settings, rows, space))
@@ -151,7 +172,7 @@ def _nearest(model: Described, asked: Settings, rows: int, space: Space) -> Sett
         may = Open(quantizations, recomputed, optimizers, halves(asked.batch_size))
         base = replace(asked, max_length=length, gradient_accumulation=1)
         for settings in may.settings(base, rows):
-            if space.needed(model, settings).process <= space.usable:
+            if space.fits(space.needed(model, settings)):
                 return settings
     return None
 

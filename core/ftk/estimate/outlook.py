@@ -113,7 +113,7 @@ def of_plan(
         plan=plan,
         memory=need,
         room=space.free if space else None,
-        fits=need.process <= space.usable if need and space else None,
+        fits=space.fits(need) if need and space else None,
         time=time,
         price=price or _price(plan, card),
         basis="; ".join(part for part in (need and need.basis, time and time.basis) if part),
