@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ CHECKED = (
     "long_rows", "system_prompt", "batch_size",
 )  # fmt: skip
 """The settings that decide what comes of it."""
+
+
+_LOADING = threading.Lock()
+"""Held while a tokenizer is loaded: two threads that import transformers at once get in each other's way."""
+_TRIES, _TRY_AGAIN_S = 5, 1.0
 
 
 class UnrecognisedError(DataError):
@@ -298,9 +304,17 @@ def tokens_of(model: str) -> Tokens | None:
         FtkError: it cannot be read.
 
     """
-    from ftk.models.tokenizers import tokenizer_on_disk
+    with _LOADING:
+        for left in reversed(range(_TRIES)):
+            try:
+                from ftk.models.tokenizers import tokenizer_on_disk
 
-    found = tokenizer_on_disk(model)
+                found = tokenizer_on_disk(model)
+                break
+            except ImportError:  # another thread is in the middle of importing the same library
+                if not left:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
     return None if found is None else Tokens(model, found)
 
 

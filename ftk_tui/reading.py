@@ -251,7 +251,8 @@ class Reading:
         if data_work.size_of(row) > LONGEST:
             return "turn by turn: too long to be shown with its template"
         if self._no_tokens:
-            return "turn by turn: the tokenizer of the model is not here"
+            why = "is not here" if self._no_tokens == NOT_HERE else "cannot be used: l says why"
+            return f"turn by turn: the tokenizer of the model {why}"
         return "turn by turn: the tokenizer is being loaded" if self._row_tokens is None else ""
 
     # What is known
