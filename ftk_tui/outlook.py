@@ -172,7 +172,8 @@ def _nearest_number(plan: Plan, fit: Fit, key: str) -> dict[str, Any] | None:
     shape = describe(plan.source)
 
     def fits(value: int) -> bool:
-        return fit.space.needed(shape, replace(fit.settings, **{key: value})).process <= fit.space.usable
+        changes: dict[str, Any] = {key: value}
+        return fit.space.needed(shape, replace(fit.settings, **changes)).process <= fit.space.usable
 
     found = _largest(int(getattr(fit.settings, key)), _NUMBERS[key], fits)
     return None if found is None else {key: found}

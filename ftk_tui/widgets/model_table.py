@@ -115,8 +115,8 @@ class ModelTable(DataTable[Text]):
             if marked in rows:
                 self.move_cursor(row=self.get_row_index(marked), animate=False)
         if rows:
-            key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key
-            self.post_message(DataTable.RowHighlighted(self, self.cursor_row, key))
+            at = self.coordinate_to_cell_key(self.cursor_coordinate).row_key
+            self.post_message(DataTable.RowHighlighted(self, self.cursor_row, at))
 
 
 def begins_search(character: str) -> bool:
