@@ -110,12 +110,18 @@ def find(name: str | None = None, runs_dir: Path | None = None) -> RunFolder:
 def _check_unfinished(run: RunFolder, asked: RunConfig, *, override: bool) -> None:
     if run.state() != "finished":
         return
-    known = run.provenance().get("config", {}).get("max_steps")
+    before = run.provenance().get("config", {})
+    known, early = before.get("max_steps"), run_list.summary(run).reason
     if override and known and asked.max_steps and asked.max_steps > known:
         return
+    if override and early and asked.early_stopping != before.get("early_stopping"):
+        return
+    command = f"ftk resume {run.name} --override"
+    hint = f"To train it further: {command} --max-steps N (it made {known})."
+    if early:
+        hint = f"To train it further: {command} --early-stopping N, with 0 to the end, or --max-steps N over {known}."
     raise RunError(
-        f"The run {run.name!r} is finished. What it trained: {run.trained}",
-        hint=f"To train it further: ftk resume {run.name} --override --max-steps N (it made {known}).",
+        f"The run {run.name!r} is finished{f': {early}' if early else ''}. What it trained: {run.trained}", hint=hint
     )
 
 

@@ -109,6 +109,12 @@ class TrainingLoop:
         """Whether the held-out loss has stopped falling."""
         return 0 < self.config.early_stopping <= self.progress.bad_evaluations
 
+    def begin_patience_anew(self) -> None:
+        """Train on though the held-out loss had stopped falling; the best adapter so far stays known."""
+        self.progress = replace(self.progress, bad_evaluations=0)
+        message = "The held-out loss had stopped falling; the evaluations to wait are counted anew from here."
+        self.emit(Warned(code="override", message=message))
+
     @property
     def last_evaluation(self) -> float | None:
         """The held-out loss at the last evaluation."""

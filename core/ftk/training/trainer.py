@@ -272,6 +272,8 @@ class Trainer:
         randomness.restore(random, loop.workers.device)
         if start:
             loop.restore(start)
+            if self._override and loop.stopped_early:
+                loop.begin_patience_anew()
 
     def _starting_point(self) -> Path | None:
         """The checkpoint to go on from; None for a new run, and for one that was interrupted before its first.

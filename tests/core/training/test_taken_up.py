@@ -118,3 +118,25 @@ def test_a_run_of_an_earlier_version_gets_its_mark_when_it_goes_on(case: Case) -
     assert isinstance(result.ending, Finished)
     assert not of(events, Warned)
     assert run.provenance()["wording"] == mark
+
+
+@pytest.mark.parametrize("change", [{"max_steps": 64}, {"early_stopping": 3}, {"early_stopping": 0, "max_steps": 30}])
+def test_a_run_that_stopped_early_is_trained_further_with_patience_anew(case: Case, change: dict[str, Any]) -> None:
+    settings = {"max_steps": 60, "eval_fraction": 0.25, "eval_steps": 2, "early_stopping": 2, "learning_rate": 0.2}
+    result, _ = case.run(**settings)
+    assert isinstance(result.ending, Finished)
+    assert result.run
+    stopped = result.ending.step
+    assert stopped < 30
+    with pytest.raises(RunError, match="is finished: the held-out loss stopped falling") as refused:
+        go_on(result.run, override=True)
+    assert "--override --early-stopping N" in (refused.value.hint or "")
+    further, events = go_on(result.run, change, override=True)
+    assert isinstance(further.ending, Finished)
+    assert further.ending.step > stopped
+    if change.get("early_stopping") == 0:
+        assert further.ending.step == 30
+    else:
+        anew = any("counted anew" in event.message for event in of(events, Warned))
+        assert anew == ("max_steps" in change)  # with more patience it goes on counting
+        assert further.ending.loss_after == result.ending.loss_after  # no better one was found: the best stays
