@@ -254,6 +254,29 @@ def _result_check(folder: Path, done: bool) -> Iterator[str]:
         yield f"left over: {left}"
 
 
+def _other_result(folder: Path) -> None:
+    """The same again, told apart by a number in its configuration."""
+    from ftk.training import trained
+
+    model, tokenizer = _model()
+    config = model.peft_config["default"]
+    before, config.lora_alpha = config.lora_alpha, 5.0
+    try:
+        trained.write(model, tokenizer, folder / "adapter")
+    finally:
+        config.lora_alpha = before
+
+
+def _other_result_check(folder: Path, done: bool) -> Iterator[str]:
+    if not (folder / "adapter").exists():
+        yield "no result is left"
+    else:
+        alpha = json.loads((folder / "adapter" / "adapter_config.json").read_text())["lora_alpha"]
+        if alpha != 5.0 and (done or alpha != 4.0):
+            yield f"the result is another, with {alpha}"
+    yield from _result_check(folder, done)
+
+
 SCENARIOS = {
     "a new file": Scenario(lambda folder: None, _write_text, _file_check(None)),
     "a file replaced": Scenario(_old_file, _write_text, _file_check(OLD)),
@@ -267,6 +290,7 @@ SCENARIOS = {
     "the first checkpoint": Scenario(
         lambda folder: None, lambda f: _save(f, 1), _checkpoint_check(1, None), ("on", "kill")
     ),
+    "a result in the place of another": Scenario(_write_result, _other_result, _other_result_check, ("once",)),
     "a checkpoint in the place of a damaged one": Scenario(
         _saved(1, 2, damaged=2), lambda f: _save(f, 2), _checkpoint_check(2, 1), ("kill",)
     ),
