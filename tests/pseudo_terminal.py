@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-HANG = 60  # seconds after which a process is taken to hang
+HANG = 120  # seconds after which a process is taken to hang
 
 
 def until(condition: Callable[[], object], seconds: float = HANG) -> None:

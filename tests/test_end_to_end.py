@@ -46,7 +46,10 @@ def _train(runs: Path, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("index")
 def test_the_installed_command_tunes_the_embedded_model(tmp_path: Path) -> None:
-    events = _train(tmp_path, "--max-steps", "24", "--compare", "How do I reset my password?", "--eval-steps", "24")
+    events = _train(
+        tmp_path, "--max-steps", "14", "--batch-size", "2", "--learning-rate", "1e-3", "--eval-steps", "14",
+        "--compare", "How do I reset my password?",
+    )  # fmt: skip
     ending = events[-1]
     assert ending["event"] == "finished"
     assert ending["loss_after"] < 0.8 * ending["loss_before"]
@@ -66,7 +69,7 @@ def test_the_installed_command_tunes_the_embedded_model(tmp_path: Path) -> None:
 def test_real_rows_lower_the_held_out_loss(tmp_path: Path) -> None:
     data = SHARED / "data" / "alpaca_en_demo.json"
     events = _train(
-        tmp_path, "--data", str(data), "--max-rows", "120", "--max-length", "256", "--max-steps", "12",
-        "--compare", "none", "--eval-steps", "12",
+        tmp_path, "--data", str(data), "--max-rows", "60", "--max-length", "256", "--max-steps", "8",
+        "--compare", "none", "--eval-steps", "8",
     )  # fmt: skip
     assert events[-1]["loss_after"] < events[-1]["loss_before"]

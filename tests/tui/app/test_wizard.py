@@ -22,7 +22,7 @@ def meant_by(command: str) -> dict[str, Any]:
     """All settings that a command line makes, read as the command reads them."""
     words = shlex.split(command)
     assert words[0] == "ftk"
-    return cli._settings(cli._parser().parse_args(words[1:])).model_dump()
+    return cli.settings_of(cli._parser().parse_args(words[1:])).model_dump()
 
 
 def test_choosing_tells_what_changed_and_refuses_nonsense_without_a_trace() -> None:
