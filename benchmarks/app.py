@@ -72,6 +72,10 @@ def traffic(settings: dict[str, Any], seconds: float) -> dict[str, int]:
         time.sleep(seconds)
         return round((len(terminal.output) - before) / seconds)
 
+    def told(kind: str) -> bool:
+        journals = Path(os.environ["FTK_RUNS"]).glob("*/events.jsonl")
+        return any(f'"kind":"{kind}"' in file.read_text().replace(" ", "") for file in journals)
+
     with PseudoTerminal([*flags, "--tui"]) as terminal:
         until(lambda: "Compare" in terminal.output)
         until(lambda: "licence" in terminal.output)
@@ -82,13 +86,13 @@ def traffic(settings: dict[str, Any], seconds: float) -> dict[str, int]:
         terminal.press("3")
         until(lambda: "Enter plans" in terminal.output)
         terminal.press("\r")
-        until(lambda: "tokens/s" in terminal.output)
+        until(lambda: told("step"))
         time.sleep(2)
         found["train"] = rate()
         terminal.press("a")
         until(lambda: "Abort the run?" in terminal.output)
         terminal.press("y")
-        until(lambda: "stopped at step" in terminal.output)
+        until(lambda: told("stopped"))
         terminal.press("q")
         terminal.wait()
     return found

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from ftk.errors import FtkError
 
 from ..text import shown
+from ..widgets.key_footer import KeyFooter
 from ..widgets.step_bar import StepBar
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class StepScreen(Screen[None]):
         """The bar with the steps, what the screen itself shows, and the keys that work now."""
         yield StepBar()
         yield from self.compose_body()
-        yield Footer(compact=True)
+        yield KeyFooter(compact=True)
 
     def compose_body(self) -> ComposeResult:
         """What the screen shows; its widgets."""
