@@ -152,7 +152,7 @@ class TrainingLoop:
             return False
         asked = self.control.take_save()
         if done == self._saved_step:
-            return False
+            return asked  # it may have failed; one that is there stays as it is
         planned = done == self.total or self.stopped_early or done % self._int("save_steps") == 0
         return asked or planned or bool(minutes and time.monotonic() - self._saved_at >= 60 * minutes)
 
