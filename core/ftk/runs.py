@@ -221,11 +221,17 @@ class RunFolder:
             return False
         return True
 
-    def write_provenance(self, values: dict[str, Any]) -> None:
-        """Write run.json: what is needed to know, later, what this run was. Ends the lock of `create`."""
+    def write_provenance(self, values: dict[str, Any], *, hold: bool = False) -> None:
+        """Write run.json: what is needed to know, later, what this run was.
+
+        Args:
+            values: What it holds besides the format.
+            hold: Keep the lock of `create`, for `locked` to take over: else it ends here.
+
+        """
         text = json.dumps({"format": FORMAT, **values}, indent=2, ensure_ascii=False)
         files.write_atomic(self.provenance_file, text + "\n")
-        if self._claim:
+        if self._claim and not hold:
             self._claim.release()
             self._claim = None
 

@@ -19,12 +19,13 @@ from ..runs import RunFolder
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
 
-def begin(plan: Plan, runs_dir: Path | None = None) -> RunFolder:
+def begin(plan: Plan, runs_dir: Path | None = None, *, hold: bool = False) -> RunFolder:
     """Make the folder of a new run and write into it what the run will be.
 
     Args:
         plan: What will be done.
         runs_dir: The folder of the runs; `files.runs_dir()` by default.
+        hold: Keep the lock on it: this process will write the run, and no other shall come before it.
 
     Raises:
         FtkError: see `RunFolder.create`.
@@ -32,7 +33,7 @@ def begin(plan: Plan, runs_dir: Path | None = None) -> RunFolder:
     """
     run = RunFolder.create(plan.config.name, plan.config.model, runs_dir)
     files.write_atomic(run.config_file, config_text(run, plan))
-    run.write_provenance(collect(plan))  # last: a folder without it is no run
+    run.write_provenance(collect(plan), hold=hold)  # last: a folder without it is no run
     return run
 
 

@@ -130,7 +130,7 @@ class Trainer:
         if int(os.environ.get("RANK", "0")) > 0:  # the first process writes and tells; the others only compute
             self._listeners = []
             return self._guarded(None, control)
-        run = self._resume or provenance.begin(self.plan, self._runs_dir)
+        run = self._resume or provenance.begin(self.plan, self._runs_dir, hold=True)
         with run.locked() as lock, requests.listening(run, control):
             lock.on_loss = lambda reason: self._lose(control, reason)
             if self._resume:

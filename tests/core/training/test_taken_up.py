@@ -16,7 +16,9 @@ from transformers import AutoTokenizer
 
 from ftk import resume, run_lock, run_signs
 from ftk.errors import RunError
-from ftk.events import Event, Finished, Step, Stopped, Warned
+from ftk.events import CheckpointSaved, Event, Finished, Proceeded, Step, Stopped, Warned
+from ftk.runs import RunFolder
+from ftk.training import checkpoint
 from ftk.training.control import Control
 from tests.core.training.test_keeping import Case, go_on, of
 
@@ -140,3 +142,48 @@ def test_a_run_that_stopped_early_is_trained_further_with_patience_anew(case: Ca
         anew = any("counted anew" in event.message for event in of(events, Warned))
         assert anew == ("max_steps" in change)  # with more patience it goes on counting
         assert further.ending.loss_after == result.ending.loss_after  # no better one was found: the best stays
+
+
+def test_nobody_can_take_a_new_run_before_it_begins(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refused = RunFolder.write_provenance, list[str]()
+
+    def meddle(run: RunFolder, values: dict[str, Any], **options: Any) -> None:
+        real(run, values, **options)
+        with pytest.raises(RunError, match="is being written by process") as caught, RunFolder(run.path).locked():
+            pass
+        refused.append(caught.value.message)
+
+    monkeypatch.setattr(RunFolder, "write_provenance", meddle)
+    result, _ = case.run(max_steps=1)
+    assert refused
+    assert result.run
+    assert result.run.owner() is None
+
+
+def test_a_checkpoint_that_failed_can_be_asked_for_again_in_a_pause(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls, control, told = checkpoint._check_room, [0], Control(), list[str]()
+
+    def full(folder: Path, size: int) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise OSError("no room")
+        real(folder, size)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            control.pause()
+        if isinstance(event, Warned) and event.code == "checkpoint":
+            told.append("failed")
+            control.save()
+        if isinstance(event, CheckpointSaved) and event.step == 2:
+            told.append("saved")
+            control.proceed()
+        if isinstance(event, Proceeded):
+            told.append("goes on")
+
+    monkeypatch.setattr(checkpoint, "_check_room", full)
+    result = case.trainer(save_steps=2).run([watch], control)
+    assert isinstance(result.ending, Finished)
+    assert told[:3] == ["failed", "saved", "goes on"]
