@@ -66,7 +66,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="the extra `harness` is not installed")
-def test_a_task_runs_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_runs_for_real(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = [{"question": row["prompt"], "choices": [row["response"], "No."], "gold": 0} for row in tiny.ROWS]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -82,10 +84,20 @@ def test_a_task_runs_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "metric_list": [{"metric": "acc"}],
     }
     (tmp_path / "follows.yaml").write_text(json.dumps(task))  # JSON is YAML
-    found = Harness([str(tmp_path / "follows.yaml")], limit=10).run(tiny.model(), tiny.tokenizer(), 4)
+    harness = Harness([str(tmp_path / "follows.yaml")], limit=10)
+    capfd.readouterr()
+    found = harness.run(tiny.model(), tiny.tokenizer(), 4)
     (score,) = [score for score in found if score.key.endswith(" acc")]
     assert len(score.values) == 10
     assert set(score.values) <= {0.0, 1.0}
     assert score.value == pytest.approx(sum(score.values) / 10)
-    with pytest.raises(ModelError, match="nonsense"):
-        Harness(["nonsense"]).run(tiny.model(), tiny.tokenizer(), 4)
+    loud = capfd.readouterr().err
+    assert "Running" not in loud
+    assert "fatal" not in loud
+    assert "model kwarg" not in loud
+    with pytest.raises(UsageError, match=r"has no task 'arc_esay'.*arc_easy"):
+        Harness(["arc_esay"])
+    task["dataset_kwargs"] = {"data_files": {"test": str(tmp_path / "gone.jsonl")}}
+    (tmp_path / "gone.yaml").write_text(json.dumps({**task, "task": "gone"}))
+    with pytest.raises(ModelError, match="could not run"):
+        Harness([str(tmp_path / "gone.yaml")]).run(tiny.model(), tiny.tokenizer(), 4)

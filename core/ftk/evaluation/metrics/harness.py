@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ...errors import ModelError, UsageError
+from ...errors import ModelError, UsageError, did_you_mean
 from ..results import Better
 
 
@@ -38,7 +43,7 @@ class Harness:
         limit: Questions of a task at most; None for all.
 
     Raises:
-        UsageError: the extra is not installed.
+        UsageError: the extra is not installed, or has no such task.
 
     """
 
@@ -55,6 +60,17 @@ class Harness:
         self._evaluate, self._wrap = evaluator.simple_evaluate, wrapper.HFLM
         self._tasks, self._limit = list(tasks), limit
         self._manager = tasks_module.TaskManager()
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse what is no task, before any model is loaded."""
+        known = [str(name) for name in getattr(self._manager, "all_tasks", ())]
+        for task in self._tasks:
+            if known and task not in known and not Path(task).is_file() and not fnmatch.filter(known, task):
+                raise UsageError(
+                    f"lm-evaluation-harness has no task {task!r}, and it is no file.{did_you_mean(task, known)}",
+                    hint="`lm-eval ls tasks` lists the tasks.",
+                )
 
     def run(self, model: Any, tokenizer: Any, batch_size: int) -> list[TaskScore]:
         """The scores of a model.
@@ -64,20 +80,46 @@ class Harness:
 
         """
         try:
-            found = self._evaluate(
-                model=self._wrap(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-                tasks=self._tasks,
-                task_manager=self._manager,
-                limit=self._limit,
-                bootstrap_iters=0,
-                log_samples=True,
-            )
+            with _silenced():
+                found = self._evaluate(
+                    model=self._wrap(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                    tasks=self._tasks,
+                    task_manager=self._manager,
+                    limit=self._limit,
+                    bootstrap_iters=0,
+                    log_samples=True,
+                )
         except Exception as error:  # whatever a task, a data set or the Hub may raise
             raise ModelError(
                 f"lm-evaluation-harness could not run {', '.join(self._tasks)}: {' '.join(str(error).split())[:300]}",
                 hint="`lm-eval ls tasks` lists the tasks; most fetch their questions from the Hub.",
             ) from error
         return scores_of(found)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the harness's bars, its remarks and git's words on the working folder off the terminal."""
+    logger = logging.getLogger("lm_eval")
+    level, before = logger.level, list[tuple[Any, str, Any]]()
+    logger.setLevel(logging.ERROR)
+    for module in [module for name, module in sys.modules.items() if name.startswith("lm_eval.")]:
+        for name, quiet in (("tqdm", _quiet_bar), ("get_git_commit_hash", lambda: None)):
+            if callable(loud := vars(module).get(name)):
+                before.append((module, name, loud))
+                setattr(module, name, quiet)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for module, name, loud in before:
+            setattr(module, name, loud)
+
+
+def _quiet_bar(*arguments: Any, **options: Any) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(*arguments, **{**options, "disable": True})
 
 
 def scores_of(found: Mapping[str, Any]) -> list[TaskScore]:
