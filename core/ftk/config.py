@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from . import dataspec, durations
 from .errors import ConfigError, did_you_mean
+from .secrets import holds_key
 from .strict_yaml import Document, use_core_schema
 
 Auto = Literal["auto"]
@@ -277,6 +278,14 @@ class RunConfig(ModelSettings, DataSettings, LoraSettings, TrainingSettings, Run
         TrainingSettings,
         RunSettings,
     )
+
+    @field_validator("model", "data", "eval_data")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        """What a run writes down of its settings is read by others: nothing secret may stand in an address."""
+        if value and holds_key(value):
+            raise ValueError("it holds a password or key, which would be written into the run; give it to HF_TOKEN")
+        return value
 
     def merged(self, changes: dict[str, Any]) -> RunConfig:
         """A copy with some keys changed, validated as a whole.

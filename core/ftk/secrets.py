@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
 
@@ -39,13 +40,17 @@ MARKS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """One of these stands in every text in which the pattern finds anything: cheap to see."""
 
+_SHORTEST = 8
+"""Characters from which the value of a variable is a secret; shorter ones stand in too many innocent words."""
 _WORDS = "|".join(shape for kind, shape in SHAPES.items() if kind != "a private key")
 _BODY = r"[^\"]{0,20000}?-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\[nrt])*[A-Za-z0-9+/=]{16,})*"
 _FOUND = re.compile(
     _WORDS.replace(r"\b", r"(?:\b|(?<=\\[bfnrt]))")  # in JSON a line break is \n, and the n is no part of the word
     + rf"|{SHAPES['a private key']}(?:{_BODY})"
     + r"|(?<=earer )[\w.~+/=-]{8,}"
-    + r"|(?<=://)[^\s/@\"\\]{1,256}:[^\s/@\"\\]{1,256}(?=@)"
+    # a name and a password, in which / and @ may stand, unless it is a port and a path; a key alone
+    + r"|(?<=://)[^\s/@:\"\\]{0,256}:(?!\d{1,5}/)(?:(?!://)[^\s@\"\\]){1,256}(?:@[^\s/@\"\\]{1,256}){0,8}(?=@)"
+    + rf"|(?<=://)[^\s/@:?#\"\\]{{{_SHORTEST},256}}(?=@)"
 )
 _SEEN = (*(mark for marks in MARKS.values() for mark in marks), "earer ")
 
@@ -53,8 +58,6 @@ _SECRET_NAME = re.compile(
     r"(?:^|_)(?:\w*(?:TOKEN|APIKEY|PASSWORD|PASSWD|PASSPHRASE)|KEY|SECRET|PASS|PWD|PAT|CREDENTIALS?)(?=_|\d*$)", re.I
 )
 _NO_SECRET_NAME = re.compile(r"^(?:OLD)?PWD$|_(?:FILE|PATH|DIR|HOME|NAME|TYPE|LIMIT|COUNT|TIMEOUT|LENGTH)$", re.I)
-_SHORTEST = 8
-"""Characters from which the value of such a variable is a secret; shorter ones stand in too many innocent words."""
 _LOOK_EVERY_S = 1.0
 _LOGINS = re.compile(r"^(?:[^=\n]*=)?\s*(\S+)\s*$", re.MULTILINE)
 
@@ -62,9 +65,9 @@ _LOGINS = re.compile(r"^(?:[^=\n]*=)?\s*(\S+)\s*$", re.MULTILINE)
 def redact(text: str) -> str:
     """A text with every secret in it replaced by ``[redacted]``; a line that is a JSON object stays one.
 
-    Secrets are the keys that have a well-known form, passwords in addresses, what the Hub's login keeps, and the values
-    of environment variables whose name says that they are one (``..._TOKEN``, ``..._KEY``, ``..._SECRET``,
-    ``..._PASSWORD``), from eight characters on. Costs some microseconds where there is none.
+    Secrets are the keys that have a well-known form, passwords and keys before the host of an address, what the Hub's
+    login keeps, and the values of environment variables whose name says that they are one (``..._TOKEN``, ``..._KEY``,
+    ``..._SECRET``, ``..._PASSWORD``), from eight characters on. Costs some microseconds where there is none.
     """
     clean = _without(text)
     if clean == text or not text.startswith("{"):
@@ -74,6 +77,11 @@ def redact(text: str) -> str:
     except (ValueError, RecursionError):
         return clean
     return json.dumps({key: value if key == "event" else _cleaned(value) for key, value in values.items()})
+
+
+def holds_key(text: str) -> bool:
+    """Whether something stands in a text that is a secret by its form: a key, or a password in an address."""
+    return bool(_FOUND.search(text))
 
 
 def _cleaned(value: Any) -> Any:
@@ -142,7 +150,9 @@ def _of_logins() -> Iterable[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    return {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    in_addresses = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    in_addresses |= {re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), text) for text in in_addresses}
+    return {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], *in_addresses}
 
 
 class RedactingFilter(logging.Filter):

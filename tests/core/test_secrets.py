@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftk import events
+from ftk.config import build
 from ftk.data import characters
-from ftk.errors import ModelError
+from ftk.errors import ConfigError, ModelError
 from ftk.secrets import MARKS, REDACTED, SHAPES, RedactingFilter, look_again, redact, redact_logs
 
 KEYS = {
@@ -63,6 +64,8 @@ def test_a_private_key_is_taken_out_to_its_end() -> None:
 
 def test_passwords_in_addresses_and_bearer_headers_are_taken_out() -> None:
     assert redact("GET https://me:hunter2@mirror.example/simple/x") == f"GET https://{REDACTED}@mirror.example/simple/x"
+    for secret in ("tokenofnoknownform", "me:pa/ss", "me:p@ss", ":hunter2", "me:p%40ss", "me:pa/s@s"):
+        assert redact(f"GET https://{secret}@mirror.example/x") == f"GET https://{REDACTED}@mirror.example/x"
     assert redact("Authorization: Bearer abc.def-123456") == f"Authorization: Bearer {REDACTED}"
 
 
@@ -71,7 +74,9 @@ def test_passwords_in_addresses_and_bearer_headers_are_taken_out() -> None:
     [
         "", "weights, lengths and high-level things", "https://huggingface.co/owner/name", "me@example.com",
         "owner/hf_model-7b", "task-specific-risk-assessment-of-everything", "export HF_TOKEN=...", "step 12: loss 2.5",
-        "{not json", '{"a": 1}', "skip-connection", "bearer of news",
+        "{not json", "hf://datasets/owner/name@main/rows.parquet", "http://localhost:8000/v1/me@here",
+        "ssh://git@github.com/owner/name", "https://example.com/@someone", '{"a": 1}',
+        "skip-connection", "bearer of news",
     ],
 )  # fmt: skip
 def test_innocent_text_stays_as_it_is(text: str) -> None:
@@ -109,6 +114,20 @@ def test_a_secret_within_a_secret_leaves_no_rest(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("A_TOKEN", "abcdefgh")
     monkeypatch.setenv("B_TOKEN", "abcdefgh-and-more")
     assert redact("abcdefgh-and-more") == REDACTED
+
+
+def test_a_secret_is_known_in_an_address_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TOKEN", "one two/three+ä")
+    for form in ("one%20two%2Fthree%2B%C3%A4", "one%20two%2fthree%2b%c3%a4", "one+two%2Fthree%2B%C3%A4"):
+        assert redact(f"GET /x?key={form}&y") == f"GET /x?key={REDACTED}&y"
+
+
+@pytest.mark.parametrize("key", ["model", "data", "eval_data"])
+@pytest.mark.parametrize("value", ["https://me:hunter2@host/x", "https://tokenofnoknownform@host/x", KEYS["hub"]])
+def test_no_secret_gets_into_the_settings(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="would be written into the run") as refused:
+        build({"model": "gpt2", "data": "rows.jsonl", key: value})
+    assert not [part for part in ("hunter2", "tokenofnoknownform", KEYS["hub"]) if part in str(refused.value)]
 
 
 def test_what_the_hubs_login_keeps_is_taken_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
