@@ -56,8 +56,8 @@ def figures(readings: Readings, now: float) -> list[Figure]:
         ("training", clock(step.elapsed_s)),
     ]
     if readings.active:
-        left = remaining(step.eta_s, step.eta_low_s, step.eta_high_s)
-        found.append(("left", f"{left}, till {_at(now + step.eta_s, now)}"))
+        found.append(("left", remaining(step.eta_s, step.eta_low_s, step.eta_high_s)))
+        found.append(("done at", _at(now + step.eta_s, now)))
     elif readings.ending:
         found.append(("in all", clock(readings.ending.seconds)))
     if held := readings.held_out:

@@ -758,9 +758,10 @@ def test_the_bar_of_a_progress_fills_up() -> None:
 def test_the_time_left_is_a_time_of_day_and_names_another_day(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots.freeze(monkeypatch)
     readings = figures.Readings(step=step(42, 100, eta_s=600.0), active=True)
-    assert dict(figures.figures(readings, snapshots.NOW))["left"] == "10:00, till 22:23"
+    assert dict(figures.figures(readings, snapshots.NOW))["left"] == "10:00"
+    assert dict(figures.figures(readings, snapshots.NOW))["done at"] == "22:23"
     later = figures.Readings(step=step(42, 100, eta_s=36_000.0), active=True)
-    assert dict(figures.figures(later, snapshots.NOW))["left"] == "10:00:00, till Wed 08:13"
+    assert dict(figures.figures(later, snapshots.NOW))["done at"] == "Wed 08:13"
 
 
 def test_what_it_costs_so_far_and_in_all_where_a_price_is_known() -> None:
