@@ -77,12 +77,17 @@ def panes(look: Look) -> tuple[Pane, Pane]:
 
 def _title(look: Look, label: str) -> str:
     """A model by its name; of one that was judged, which letter it had and whether it was the better one."""
-    model = "" if label != look.opened.sitting.labels[0] else f": {look.opened.tuned.config.model}"
+    model = "" if label != look.opened.sitting.labels[0] else f": {_short(look.opened.tuned.config.model)}"
     verdict = look.entry.verdict if look.entry else None
     if verdict is None:
         return f"{label}{model}"
     letter = "AB"[verdict.order.index(label)] if label in verdict.order else ""
     return f"{label} ({letter}{', better' if verdict.better == label else ''}){model}"
+
+
+def _short(model: str) -> str:
+    """A model's name; of a path the last part, which is what tells it from others."""
+    return f"…/{model.rstrip('/').rpartition('/')[2]}" if model.startswith(("/", "~", ".")) else model
 
 
 def _parts(look: Look, label: str, answer: Answer | None) -> tuple[Part, ...]:
@@ -107,7 +112,7 @@ def _note(answer: Answer | None) -> str:
 def head(opened: Opened, look: Look | None, memory: str) -> Text:
     """Two lines: the models and their losses; how they are asked."""
     text = Text()
-    text.append(shown(opened.tuned.label), "bold").append(f", base {shown(opened.tuned.config.model)}. ")
+    text.append(shown(opened.tuned.label), "bold").append(f", base {shown(_short(opened.tuned.config.model))}. ")
     text.append(f"{losses(opened)}\n")
     parts = [sampling_words(opened.sitting.sampling), memory]
     if look and look.blind:
