@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import termios
@@ -50,6 +51,7 @@ class PseudoTerminal:
         given = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **(environment or {})}
         self.pid, self._master = pty.fork()
         if self.pid == 0:  # the standard streams of the child are the pseudo-terminal
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what was started in the background
             os.execve(command[0], [*command, *arguments], given)
         self._reader = threading.Thread(target=self._read, daemon=True)
         if reads:
