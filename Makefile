@@ -34,6 +34,7 @@ test-all:  ## all tests, also those that take minutes
 
 soak:  ## kill a real run 200 times, resume it each time, and compare with one that nothing happened to
 	FTK_SOAK_KILLS=200 $(PYTHON) -m pytest -n 0 --timeout 3600 tests/faults/test_kill.py -k killed
+	FTK_SOAK_SWITCHES=1000 $(PYTHON) -m pytest -n 0 --timeout 3600 tests/tui/app/test_whole_way.py -k switches
 
 bench:  ## tokens a second and memory next to the peers: ARGS='--trl PYTHON --llamafactory PYTHON'
 	$(PYTHON) benchmarks/training.py $(ARGS)

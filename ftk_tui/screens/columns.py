@@ -100,6 +100,7 @@ class ColumnsDialog(Dialog[str]):
         return {part: str(self.query_one(f"#part-{part}", Select).value) for part in _PARTS}
 
     def _show(self) -> None:
+        self._pressed = False
         for part in _PARTS:
             self.query_one(f"#line-{part}").display = part in (*self._way.needed, *self._way.optional)
         if lacking := mapping.missing(self._way, self._chosen):
@@ -117,6 +118,8 @@ class ColumnsDialog(Dialog[str]):
         if self.is_attached and (wanted, way) == (self._asked, self._way):
             self._well = found.well
             self._say(found.text, well=found.well)
+            if found.well and self._pressed:
+                self.dismiss(wanted)
 
     def _say(self, text: str, *, well: bool) -> None:
         label = self.query_one("#outcome", Static)
@@ -132,6 +135,8 @@ class ColumnsDialog(Dialog[str]):
             self._say(lacking, well=False)
         elif self._well or self._way is WAYS[0]:
             self.dismiss(mapping.written(self._way, self._chosen))
+        else:
+            self._pressed = True  # taken as soon as the first row has been read
 
 
 def _guess(found: Mapping[str, Column]) -> dict[str, str]:
