@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftk import run_edit, run_list
+from ftk import dataspec, run_edit, run_list
 from ftk.errors import EXIT_DONE, UsageError
 from ftk.run_list import RunSummary
 from ftk.runs import RunFolder
@@ -141,7 +141,7 @@ def _opener() -> str | None:
 
 def _found(name: str) -> RunFolder:
     """A run by name, also a damaged one, or by the path of its folder, which may lie elsewhere."""
-    if os.sep in name and (Path(name) / "run.json").is_file():
+    if os.sep in name and dataspec.holds((Path(name) / "run.json").is_file):
         return RunFolder.open(name)
     return run_edit.find(name)
 

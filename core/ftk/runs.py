@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import events, files, journal, run_lock
+from . import dataspec, events, files, journal, run_lock
 from .config import check_run_name
 from .errors import RunError, UsageError, did_you_mean
 from .events import Event, Paused
@@ -157,7 +157,7 @@ class RunFolder:
         """
         parent = parent or files.runs_dir()
         path = Path(name) if os.sep in name else parent / _checked(name)
-        if not (path / "run.json").is_file():
+        if not dataspec.holds((path / "run.json").is_file):
             near = did_you_mean(name, _names(parent)) if os.sep not in name else ""
             hint = "`ftk runs` lists the runs; $FTK_RUNS moves their folder."
             raise RunError(f"There is no run in {path}.{near}", hint=hint)

@@ -104,6 +104,7 @@ def test_a_run_that_is_named_after_its_model_has_a_plain_name(world: Path, model
 @example(name="../../outside", new="x")
 @example(name=".", new="x")
 @example(name="..", new="x")
+@example(name="../" + "x" * 300, new="x")
 def test_runs_are_found_renamed_and_deleted_only_in_their_folder(world: Path, name: str, new: str) -> None:
     before, runs = outside(world), inside("FTK_RUNS")
     with suppress(FtkError):

@@ -139,7 +139,7 @@ PICTURES: dict[str, tuple[Do, dict[str, Any]]] = {
         pytest.param(state, size, id=f"{state}-{size[0]}x{size[1]}")
         for state in PICTURES
         for size in SIZES
-        if (state, size) not in (("lengths", LARGE), ("columns", LARGE), ("findings", LARGE))
+        if (state, size) not in (("lengths", LARGE), ("columns", LARGE))
     ],
 )
 def test_pictures(
