@@ -8,9 +8,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftk import dataspec
 from ftk.errors import EXIT_DONE, FtkError, UsageError, did_you_mean
 
 from .asking import ENDED, Loading, Shown, add_place, add_sampling, note, sampling
@@ -150,7 +150,7 @@ class Chat:
     def _save(self, value: str) -> str:
         if not value:
             raise UsageError("/save needs a file.", hint="Like /save talk.md")
-        return f"Saved in {self.dialogue.save(Path(value).expanduser())}"
+        return f"Saved in {self.dialogue.save(dataspec.expanded(value))}"
 
     def _temperature(self, value: str) -> str:
         try:

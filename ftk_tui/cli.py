@@ -10,7 +10,6 @@ import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftk import __version__
@@ -179,9 +178,9 @@ def _run(arguments: list[str]) -> int:
     if options.tui:
         return _app(settings, options.preset)
     if options.save_preset:
-        from ftk import recipes
+        from ftk import dataspec, recipes
 
-        path = recipes.save(settings, Path(options.save_preset).expanduser())
+        path = recipes.save(settings, dataspec.expanded(options.save_preset))
         print(f"Saved. Use it with: ftk --preset {path}")
         return EXIT_DONE
     from . import headless

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ftk import dataspec
 from ftk.config import DataSettings, RunConfig, build
 from ftk.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
@@ -212,7 +213,7 @@ def _convert(options: argparse.Namespace) -> int:
     from ftk.data.split import first_rows, unique_rows
 
     config = _settings(options)
-    out = Path(options.out).expanduser()
+    out = dataspec.expanded(options.out)
     with meter() as tell:
         dataset = load_dataset(config.data, columns=config.columns, skip_bad=config.skip_bad, progress=reading(tell))
     chosen = unique_rows(first_rows(dataset, config.max_rows), config.duplicates)
@@ -241,7 +242,7 @@ def _split(options: argparse.Namespace) -> int:
     parts = split(chosen, config.eval_fraction, seed=config.seed)
     if parts.overlap:
         print(f"Left out, as also held out: {counted(parts.overlap, 'row')} to train on.", file=sys.stderr)
-    files = [(Path(options.train).expanduser(), parts.train), (Path(options.held_out).expanduser(), parts.held_out)]
+    files = [(dataspec.expanded(options.train), parts.train), (dataspec.expanded(options.held_out), parts.held_out)]
     return _write(files, options, dataset.info.faults)
 
 

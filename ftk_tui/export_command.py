@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftk import dataspec
 from ftk.errors import EXIT_DONE, UsageError
 
 from .busy import Tell, busy
@@ -109,7 +110,7 @@ def _export(trained: Trained, options: argparse.Namespace, tell: Tell) -> Export
     from ftk.export.gguf import exporting
 
     kind = f"{options.to}-{options.type or 'f16'}" if options.to in ("gguf", "ollama") else options.to
-    folder = Path(options.out).expanduser().absolute() if options.out else target.default(trained, kind)
+    folder = dataspec.expanded(options.out).absolute() if options.out else target.default(trained, kind)
     base: Any = options.base or "dequantised"
     if options.to == "adapter":
         return adapter.export(trained, folder, force=options.force, progress=tell)

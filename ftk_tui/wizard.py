@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ftk import files, recipes
+from ftk import dataspec, files, recipes
 from ftk.config import RunConfig, build, field_names
 from ftk.errors import ConfigError
 
@@ -147,7 +147,7 @@ def _state_path() -> Path:
 def _lasting(preset: str | None) -> str | None:
     """The name of a preset, or the whole path of its file: the app may be started elsewhere the next time."""
     if preset and (os.sep in preset or preset.endswith((".yaml", ".yml"))):
-        return str(Path(preset).expanduser().absolute())
+        return str(dataspec.expanded(preset).absolute())
     return preset
 
 

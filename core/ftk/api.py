@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import autoconfig, catalog, hardware, resume
+from . import autoconfig, catalog, dataspec, hardware, resume
 from .catalog import CatalogModel
 from .config import RunConfig, build
 from .data.dataset import Dataset, load_dataset
@@ -228,7 +228,7 @@ class SimpleTrainer:
         """
         if self.result is None:
             raise UsageError("Nothing was trained yet.", hint="Call .train() first.")
-        target = Path(folder).expanduser().absolute()
+        target = dataspec.expanded(folder).absolute()
         if target.exists():
             raise UsageError(f"{target} exists and was not changed.", hint="Choose another folder.")
         from . import files

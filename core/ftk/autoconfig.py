@@ -132,7 +132,7 @@ def _absolute(config: RunConfig) -> RunConfig:
     for key in ("data", "eval_data"):
         if (value := getattr(config, key)) and (moved := dataspec.absolute(lasting(value), Path.cwd())) != value:
             found[key] = moved
-    model = Path(config.model).expanduser()
+    model = dataspec.expanded(config.model)
     if is_local("model", model):
         found["model"] = str(model.absolute())
     return config.merged(found) if found else config

@@ -82,11 +82,11 @@ def holds(test: Callable[[], bool]) -> bool:
         return False
 
 
-def expanded(name: str) -> Path:
+def expanded(name: str | Path) -> Path:
     """A path with the home folder in place of ``~``; a name that begins so but is nobody's stays as it is."""
     try:
         return Path(name).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # nobody's home; a null character
         return Path(name)
 
 

@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from ftk import dataspec
 from ftk.errors import UsageError
 
 from ..text import shown
@@ -220,7 +221,7 @@ def replacing(path: str) -> Any:
 def check_prompts(value: str) -> str:
     """What is wrong with the name of a file of prompts; empty if nothing is."""
     try:
-        path = Path(value.strip()).expanduser()
+        path = dataspec.expanded(value.strip())
         return "" if path.is_file() else f"There is no file {path}."
     except (OSError, ValueError, RuntimeError) as error:
         return f"That cannot be a file: {error}"

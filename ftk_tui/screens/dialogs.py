@@ -14,6 +14,8 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
+from ftk import dataspec
+
 from ..text import shown
 
 Result = TypeVar("Result")
@@ -202,7 +204,7 @@ class AskFileName(AskText):
 
     def path(self, value: str) -> Path:
         """The path that a text means."""
-        path = Path(value.strip()).expanduser()
+        path = dataspec.expanded(value.strip())
         if self._suffix and path.suffix != self._suffix:
             path = path.with_name(path.name + self._suffix)
         return self._folder / path if self._folder and os.sep not in value else path

@@ -170,6 +170,7 @@ def test_models_are_looked_for_and_nothing_is_written(world: Path, name: str) ->
 @example(name="../../in/precious")
 @example(name="sample:../../x")
 @example(name="a/b/../../..")
+@example(name="~\0")
 def test_data_sets_are_looked_for_and_nothing_is_written_elsewhere(world: Path, name: str) -> None:
     before = outside(world)
     if name.strip() == "-" or not _of(world, name):  # standard input; folders of this machine, with all their files

@@ -6,9 +6,9 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from .. import dataspec
 from ..config import RunConfig
 from ..data.dataset import Dataset, Rows, load_dataset
 from ..data.rows import Row, kind_of, shorten, with_system
@@ -156,7 +156,7 @@ def _read(name: str) -> tuple[str, str]:
     try:
         if name == "-":
             return sys.stdin.buffer.read().decode("utf-8-sig"), "standard input"
-        return Path(name).expanduser().read_bytes().decode("utf-8-sig"), name
+        return dataspec.expanded(name).read_bytes().decode("utf-8-sig"), name
     except UnicodeDecodeError as error:
         raise DataError(
             f"{name}: byte {error.start + 1} is not UTF-8.", hint="Save the file as UTF-8, and try again."

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .. import hardware
+from .. import dataspec, hardware
 from .._version import __version__
 from ..errors import ExportError, UsageError
 from ..events import Event, Finished, Started
@@ -150,7 +150,7 @@ def _same_base(parts: Sequence[Trained]) -> None:
 
 
 def _base(part: Trained) -> str:
-    return part.hub or str(Path(part.config.model).expanduser().absolute())
+    return part.hub or str(dataspec.expanded(part.config.model).absolute())
 
 
 def _mark(part: Trained) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import catalog, hub_api
+from .. import catalog, dataspec, hub_api
 from ..catalog import CatalogModel
 from ..errors import ModelError
 from ..models import gguf_header
@@ -78,7 +78,7 @@ def _of_source(source: Any) -> Described:
 
 
 def _of_name(name: str) -> Described:
-    path = Path(name).expanduser()
+    path = dataspec.expanded(name)
     if (path / "config.json").is_file():
         return Described(name, _read(path / "config.json"))
     if path.suffix == ".json" and path.is_file():

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import catalog, hub_api
+from .. import catalog, dataspec, hub_api
 from ..errors import ModelError
 from . import embedded, loading, sources
 from .sources import Progress, Source
@@ -27,7 +27,7 @@ def find_tokenizer(name: str, progress: Progress = loading.silent) -> Any:
         ModelError: it cannot be had.
 
     """
-    folder = Path(name).expanduser()
+    folder = dataspec.expanded(name)
     if folder.is_dir() and any(folder.glob("tokenizer*")):
         return _load(name, folder.absolute())
     if cached := _cached(name):
@@ -48,7 +48,7 @@ def tokenizer_on_disk(name: str) -> Any:
         ModelError: it is there, and cannot be read.
 
     """
-    folder = Path(name).expanduser()
+    folder = dataspec.expanded(name)
     if not (folder.is_dir() and any(folder.glob("tokenizer*"))):
         entry = catalog.find(name)
         embedded_here = embedded.cached() if entry and entry.id == embedded.MODEL else None

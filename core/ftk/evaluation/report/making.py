@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ... import files
+from ... import dataspec, files
 from ...errors import RunError, UsageError
 from ...runs import RunFolder
 from ...secrets import redact
@@ -41,7 +41,7 @@ def make_report(
 
     """
     folder = RunFolder.open(str(run), runs_dir) if run else newest_with_result()
-    target = folder.path / "report.html" if to is None else Path(to).expanduser().absolute()
+    target = folder.path / "report.html" if to is None else dataspec.expanded(to).absolute()
     render = _ENDINGS.get(target.suffix.lower())
     if render is None:
         raise UsageError(f"{target.name}: a report ends with .html or .md.", hint="Such as --to report.md")
