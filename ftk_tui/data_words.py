@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ _MOST = 4000
 _TAIL = 800
 SIGNS = {"error": "✗", "warning": "!", "note": "·"}
 """What stands before a finding, so that it is told without colours too."""
+_FLAG = re.compile(r"--([a-z][a-z-]*)")
+_SETTINGS_KEY = "e opens the settings"
+_KEYS = {"columns": "c says which column is what", "data": "o chooses other data"}
+"""What leads to a setting on the Dataset screen, where it is not the dialog of the settings."""
 _ALL = 24_000
 """Characters of a row that are shown."""
 
@@ -227,5 +232,12 @@ def counts_said(findings: Sequence[Finding]) -> str:
 def advice(finding: Finding) -> str:
     """What ftk does, and how to have it otherwise."""
     done = f"ftk {finding.action}." if finding.action else ""
-    change = f"To change that: {finding.change}." if finding.change else ""
+    change = f"To change that: {in_app(finding.change)}." if finding.change else ""
     return " ".join(filter(None, (done, change)))
+
+
+def in_app(text: str) -> str:
+    """The same advice where there is no command line: settings by their names, and the keys that lead to them."""
+    keys = dict.fromkeys(_KEYS.get(flag, _SETTINGS_KEY) for flag in _FLAG.findall(text))
+    named = _FLAG.sub(lambda match: match[1].replace("-", "_"), text).rstrip(".")
+    return f"{named} ({', '.join(keys)})" if keys else named

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ftk.errors import DataError, FtkError
 
 from . import data_work
-from .data_words import counts_said, named
+from .data_words import counts_said, in_app, named
 from .data_work import CHECKED, COUNTED_ROWS, LONGEST, READ, Checked, Look, Schedule, Shelf, Tokens, UnrecognisedError
 from .starting import CancelledError, Planning
 
@@ -370,5 +370,5 @@ def _first_faults(look: Look) -> Sequence[Finding]:
     from ftk.data.checks import Finding
 
     message = f"cannot be read: {len(look.faults)} of the first rows"
-    rows = tuple(" ".join(filter(None, (fault.message, fault.hint))) for fault in look.faults[:5])
+    rows = tuple(" ".join(filter(None, (fault.message, in_app(fault.hint or "")))) for fault in look.faults[:5])
     return (Finding("unreadable", "error", len(look.faults), message, rows, "refuses to train", "mend them"),)

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
 from ftk.errors import FtkError
 
 from ..text import shown
-from ..widgets.key_footer import KeyFooter
+from ..widgets.key_footer import KeyFooter, fitting
 from ..widgets.step_bar import StepBar
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ class StepScreen(Screen[None]):
     def session(self) -> Session:
         """The run that goes on or is looked at."""
         return self.ftk.session
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that work now; shown are those that the last line has room for."""
+        found = super().active_bindings
+        room = self.app.size.width
+        if not self.has_class("-narrow") and (palette := found.get(self.app.COMMAND_PALETTE_BINDING)):
+            room -= cell_len(f"| {self.app.get_key_display(palette.binding)} {palette.binding.description}")
+        return fitting(found, room, self.app.get_key_display)
 
     def compose(self) -> ComposeResult:
         """The bar with the steps, what the screen itself shows, and the keys that work now."""

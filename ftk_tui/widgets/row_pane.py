@@ -119,7 +119,7 @@ def _instead(reading: Reading) -> list[Piece]:
         return [Piece("The first rows come here.", "role")]
     pieces = [Piece(f"{reading.problem.message}\n", "note")]
     if reading.problem.hint:
-        pieces.append(Piece(f"\n{reading.problem.hint}\n", "text"))
+        pieces.append(Piece(f"\n{data_words.in_app(reading.problem.hint)}.\n", "text"))
     if reading.columns:
         pieces.append(Piece("\nHere, c says which column is what.", "text"))
     return [*pieces, Piece("\no chooses other data.", "text")]

@@ -147,15 +147,14 @@ def _padded(sizes: Sizes, settings: Settings) -> int:
 
 
 def _loss(sizes: Sizes, settings: Settings, card: Card | None, tokens: int) -> int:
-    """Bytes that the loss takes at most: a chunk's logits, their logarithms and the last chunk's, or all of them."""
+    """Bytes that the loss takes at most: a chunk's logits and their logarithms, or all of them."""
     item = settings.item
     targets = max(1, round(tokens * settings.supervised))
     stream = item * targets * sizes.hidden
     chunk = targets
     if settings.fast:
         chunk = min(targets, max(1, _CHUNK // sizes.vocabulary))
-    copies = (2 if item == 4 else 5) + (1 if chunk < targets else 0) * (1 if item == 4 else 2)
-    logits = chunk * sizes.vocabulary * (4 * copies if item == 4 else 2 * copies)
+    logits = chunk * sizes.vocabulary * (8 if item == 4 or settings.fast else 10)  # in float32, and their logarithms
     if sizes.capped:
         logits += chunk * sizes.vocabulary * item
     return int(logits + 2 * stream + item * tokens * sizes.hidden)

@@ -464,7 +464,7 @@ def test_a_finding_leads_to_its_row_and_says_what_ftk_does(rows: Path) -> None:
         app: Any = pilot.app
         await checked(pilot)
         await pilot.press("f")
-        await sees(pilot, "cannot be read: 1 row", "ftk refuses to train", "--skip-bad 1")
+        await sees(pilot, "cannot be read: 1 row", "ftk refuses to train", "skip_bad 1", "e opens the settings")
         await until(pilot, lambda: isinstance(app.focused, FindingList))
         assert footer(app).get("enter") != "Show the row"
         await pilot.press("down", "down")

@@ -456,7 +456,7 @@ def test_the_keys_of_the_chart() -> None:
         await pilot.press("l", "t")
         await sees(pilot, "learning rate")
 
-    on_train(do)
+    on_train(do, size=LARGE)
 
 
 def test_arrows_move_the_focus_where_there_is_nothing_to_move_in_the_chart() -> None:

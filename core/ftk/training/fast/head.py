@@ -42,7 +42,12 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
             part = slice(begin, begin + chunk)
             logits = functional.linear(hidden[part], weight, bias)
             bent = torch.tanh(logits / cap) if cap else None
-            chances = torch.log_softmax(logits if bent is None else bent * cap, -1, dtype=torch.float32)
+            scores = logits if bent is None else bent * cap
+            del logits  # what a chunk no longer needs goes at once: here a step takes the most memory
+            if not scores.is_cuda:  # on a CPU, log_softmax would make this copy and hold both
+                scores = scores.float()
+            chances = torch.log_softmax(scores, -1, dtype=torch.float32)
+            del scores
             places = labels[part, None]
             total -= chances.gather(1, places).sum()
             if grad is None:
@@ -50,7 +55,9 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
             slope = chances.exp_().scatter_add_(1, places, -torch.ones_like(places, dtype=torch.float32))
             if bent is not None:
                 slope *= 1 - bent.float().square()
-            torch.mm(slope.to(weight.dtype), weight, out=grad[part])
+            chances = slope = slope.to(weight.dtype)
+            torch.mm(slope, weight, out=grad[part])
+            del chances, slope, bent
         ctx.save_for_backward(grad)
         return total
 
