@@ -17,6 +17,7 @@ from textual.screen import Screen
 
 from ftk.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE
 
+from . import smooth
 from .common import Common
 from .screens.base import ORDER, StepScreen
 from .widgets.step_bar import StepBar
@@ -118,6 +119,7 @@ class FtkApp(Common):
     ) -> None:
         super().__init__(terminal)
         self._loop_of_ours: asyncio.AbstractEventLoop | None = None
+        self._collector = smooth.Collector()
         self._early: list[Callable[[], object]] = []
         self._wizard, self._session = wizard, session
         self._detect, self._begin = detect, begin
@@ -174,9 +176,15 @@ class FtkApp(Common):
         for callback in self._early:
             self.call_later(callback)
         self.set_interval(TAKE_EVERY_S, self._take)
+        smooth.load_apart(self._collector.wait)
+        self.set_interval(1.0, self._collector.look)
         self.call_after_refresh(self._look_around)
         if self._begin != "home":
             self.go(self._begin)
+
+    def on_unmount(self) -> None:
+        """Leave Python's garbage collector as it was."""
+        self._collector.leave()
 
     @work(thread=True, exit_on_error=False, group="look-around")
     def _look_around(self) -> None:
