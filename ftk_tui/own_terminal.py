@@ -111,17 +111,31 @@ class OwnTerminal:
         for stream in (sys.__stdout__, sys.__stderr__):  # what others printed belongs into their file
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()  # type: ignore[union-attr]
+        self._hear_hang_ups()
         for descriptor, copy in enumerate(self._before, 1):
             if not self.gone:
                 os.dup2(copy, descriptor)
             os.close(copy)
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if not self.gone:  # else nothing but the end of the run may end what goes on without a terminal
-            signal.signal(signal.SIGHUP, self._handler)
         with contextlib.suppress(OSError):
             self.file.close()
             os.close(self.descriptor)
+
+    def _hear_hang_ups(self) -> None:
+        """Have the signal do again what it did before, unless the terminal is no more.
+
+        Then nothing but the end of the run may end what goes on without a terminal. One that came after the thread's
+        last look was ignored, so here is another look.
+        """
+        if self.gone:
+            return
+        signal.signal(signal.SIGHUP, self._handler)
+        poll = select.poll()
+        poll.register(self.descriptor, 0)
+        if poll.poll(0):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self._hang_up()
 
     def log_to(self, path: Path) -> None:
         """Send the output of others to another file, from now on; if that cannot be written, all stays as it is."""

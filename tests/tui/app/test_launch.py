@@ -408,7 +408,7 @@ def test_a_hang_up_while_the_app_is_left_is_no_hang_up_of_the_process() -> None:
             terminal.press("q")
             time.sleep(moment / 10)
             terminal.hang_up()
-            assert terminal.wait() in (0, 129, -signal.SIGHUP)
+            assert terminal.wait() in (0, 129, -signal.SIGHUP), log() + words(terminal)
 
 
 # Faults
