@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models, and a worker on each core: more threads only wait
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -24,6 +25,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep every test away from the user's caches, presets, runs, tokens and network."""
     for name in ("FTK_CACHE", "FTK_CONFIG", "FTK_RUNS", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    if constants := sys.modules.get("huggingface_hub.constants"):  # it keeps what it read when it was imported
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf_hub_cache"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: refuses at once
     for name in ("COLUMNS", "LINES", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "RANK"):
         monkeypatch.delenv(name, raising=False)
