@@ -408,7 +408,9 @@ def test_a_hang_up_while_the_app_is_left_is_no_hang_up_of_the_process() -> None:
             terminal.press("q")
             time.sleep(moment / 10)
             terminal.hang_up()
-            assert terminal.wait() in (0, 129, -signal.SIGHUP), log() + words(terminal)
+            code = terminal.wait()
+            begun = (files.cache_dir() / "logs" / "app.log").exists()  # else there was no terminal to begin on
+            assert code in (0, 129, -signal.SIGHUP) or (not begun and code in (1, 2)), (moment, code, words(terminal))
 
 
 # Faults
