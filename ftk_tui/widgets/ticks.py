@@ -117,8 +117,10 @@ def number(value: float, *, gap: float, most: float) -> str:
         most: The greatest number that it stands beside: all of them get the same unit.
 
     """
-    if value == 0:
+    if abs(value) < 1 / _LIMIT:
         return "0"
+    most = max(most, abs(value))
+    gap = max(gap, most * 1e-12)
     if most >= 1e15 or most < 1e-3:
         power = math.floor(math.log10(most) + 1e-9)
         return f"{value / 10**power:.{_digits(gap / 10**power)}f}e{power}"

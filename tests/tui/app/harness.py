@@ -319,6 +319,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: flo
         await pilot.pause()
         if condition():
             return
+        assert pilot.app.is_running, "the app has ended"  # its own error, if it had one, is raised when it is left
         assert time.monotonic() < end, "waited in vain; on the screen:\n" + text(pilot.app)
         await asyncio.sleep(0.01)
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.color import Color, ColorSystem
 from textual.app import App, ComposeResult
@@ -189,6 +189,15 @@ def test_marks_of_a_logarithmic_axis_are_ascending_inside_and_not_too_many(
 )
 def test_labels_are_short_and_alike(marks: list[float], names: list[str]) -> None:
     assert ticks.labels(marks) == names
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False), gap=st.floats(0, 1e308), most=st.floats(0, 1e308))
+@example(value=5e-324, gap=1e-12, most=5e-324)
+def test_a_number_is_short_whatever_it_is(value: float, gap: float, most: float) -> None:
+    name = ticks.number(value, gap=gap, most=most)
+    assert 1 <= len(name) <= 17
+    shown = float(name.translate({ord("k"): "e3", ord("M"): "e6", ord("G"): "e9", ord("T"): "e12"}))
+    assert abs(shown - value) <= max(gap, abs(value)) * 1.01 + 1e-9
 
 
 def test_labels_of_powers_have_the_digits_that_each_needs() -> None:
