@@ -181,6 +181,57 @@ def test_a_detached_run_is_watched_held_and_let_go_on_from_elsewhere(place: Plac
     assert place.adapter("alone") == place.adapter("headed")
 
 
+class Use:
+    """What a process used between two steps of its run: seconds of processor time a step, and bytes at the end."""
+
+    def __init__(self, place: Place, name: str, pid: int) -> None:
+        self._run, self._process = place.run(name), psutil.Process(pid)
+        self._marks: list[tuple[int, float]] = []
+        self.bytes = 0
+
+    def mark(self, step: int) -> None:
+        """Wait for a step, and look at what was used up to it."""
+        until(lambda: self._step() >= step)
+        times = self._process.cpu_times()
+        self._marks.append((self._step(), times.user + times.system))
+        self.bytes = self._process.memory_full_info().uss
+
+    def _step(self) -> int:
+        return max((event.step for event in self._run.events() if isinstance(event, Step)), default=0)
+
+    @property
+    def seconds(self) -> float:
+        (first, begun), (last, used) = self._marks
+        return (used - begun) / (last - first)
+
+
+def test_without_a_terminal_a_run_uses_what_it_uses_with_one(place: Place) -> None:
+    more = ["--max-steps", "100000"]
+    started = place.start(["--detach", "--json", *place.arguments("apart", *more)])
+    with (
+        PseudoTerminal(place.arguments("watched", *more), place.environment) as watched,
+        PseudoTerminal(place.arguments("left", *more), place.environment) as left,
+    ):
+        until(place.saw("left", at_step(3)))
+        left.hang_up()
+        out, errors = started.communicate(timeout=HANG)
+        assert started.returncode == 0, errors
+        apart = json.loads(out)["pid"]
+        place.processes.append(psutil.Process(apart))
+        uses = [Use(place, name, pid) for name, pid in (("watched", watched.pid), ("left", left.pid), ("apart", apart))]
+        for step in (20, 120):  # the first steps hold what happens once
+            for use in uses:
+                use.mark(step)
+        for name in ("watched", "left", "apart"):
+            requests.send(place.run(name), "abort")
+    attached, *others = uses
+    for use in others:
+        assert (
+            use.seconds < 1.3 * attached.seconds
+        )  # a loop that spins takes a core more, and steps here a fifth of one
+        assert use.bytes < 1.1 * attached.bytes
+
+
 def test_a_terminal_that_stands_still_holds_nothing_and_attach_stops_the_run(place: Place) -> None:
     arguments = place.arguments("still", "--json", "--max-steps", "100000")
     with PseudoTerminal(arguments, place.environment, reads=False) as terminal:

@@ -21,17 +21,23 @@ def shown(app: Any) -> list[str]:
     return list(footer(app).values())
 
 
+async def training(pilot: Pilot[int], engine: FakeEngine) -> Any:
+    """Have the app train and show it."""
+    app: Any = pilot.app
+    app.session.start(plan())
+    await until(pilot, lambda: bool(engine.runners))
+    engine.runner.steps(5)
+    await pilot.press("3")
+    await until(pilot, lambda: app.current_mode == "train" and "Pause" in shown(app))
+    return app
+
+
 @pytest.mark.parametrize("width", [80, 90, 100, 120, 160])
 def test_no_key_is_cut_off_and_help_stays(width: int) -> None:
     engine = FakeEngine()
 
     async def test(pilot: Pilot[int]) -> None:
-        app: Any = pilot.app
-        app.session.start(plan())
-        await until(pilot, lambda: bool(engine.runners))
-        engine.runner.steps(5)
-        await pilot.press("3")
-        await until(pilot, lambda: app.current_mode == "train" and "Pause" in shown(app))
+        app = await training(pilot, engine)
         keys = app.screen.query_one(Footer)
         assert "Help" in shown(app) and "Quit" in shown(app) and "Back" in shown(app)
         assert max(key.region.right for key in keys.query("FooterKey, FooterLabel") if key.display) <= width
@@ -46,12 +52,7 @@ def test_another_width_has_other_keys() -> None:
     engine = FakeEngine()
 
     async def test(pilot: Pilot[int]) -> None:
-        app: Any = pilot.app
-        app.session.start(plan())
-        await until(pilot, lambda: bool(engine.runners))
-        engine.runner.steps(5)
-        await pilot.press("3")
-        await until(pilot, lambda: app.current_mode == "train" and "Pause" in shown(app))
+        app = await training(pilot, engine)
         assert "Log scale" not in shown(app)
         await pilot.resize_terminal(180, 24)
         await until(pilot, lambda: "Log scale" in shown(app))
