@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,23 @@ from ..config import RunConfig
 from ..data.batches import StepPlan, lengths_of, micro_batches, targets_of
 from ..data.encoding import Example
 from ..errors import TrainingError
-from ..events import Evaluation, Event, Paused, Proceeded, Warned
+from ..events import Evaluation, Paused, Proceeded, Warned
 from . import checkpoint, randomness, recovery
 from .ahead import Ahead
 from .checkpoint import Progress, Snapshot
-from .control import Control, StopRequested
+from .control import StopRequested
+from .link import Link
 from .noise import EmbeddingNoise
 from .numbers import NumberWatch
 from .optim import AdapterOptimizer, learning_rate
 from .passes import choose
 from .reporter import Reporter, Update
+from .sizes import Sizes
 from .workers import Workers
 
 MAX_BAD_STEPS = 3
 """Updates in a row that may be left out for their numbers before training stops with advice."""
 _FIRST_SCALE = 2.0**13
-
-
-def _nothing(*_: object) -> None:
-    """Do nothing."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """How a loop and whoever runs it talk.
-
-    `emit` takes the events, `save` a checkpoint when one is due; `poll` is called after every step and while the run
-    holds; `control` is looked at before every micro-batch.
-    """
-
-    emit: Callable[[Event], None]
-    control: Control
-    save: Callable[[Snapshot], object] = _nothing
-    poll: Callable[[], object] = _nothing
 
 
 class TrainingLoop:
@@ -129,6 +113,7 @@ class TrainingLoop:
 
         """
         self.model.train()
+        self._sizes = self._looked_ahead()
         while True:
             if self._evaluation_due():
                 self._evaluate()
@@ -140,6 +125,16 @@ class TrainingLoop:
             self._step()
         if self.config.early_stopping and self.best is not None:
             self.use_best()
+
+    def _looked_ahead(self) -> Sizes:
+        """What sizes the updates to come will have."""
+        rows = self.config.batch_size * self.config.gradient_accumulation * self.workers.size
+        plan = StepPlan(self._lengths, rows, self.config.seed)
+
+        def sizes(step: int) -> list[tuple[int, int]]:
+            return [self.passes.size([self._lengths[row] for row in part]) for part in self._portions(plan.rows(step))]
+
+        return Sizes(sizes, rows, self.progress.step, self.total)
 
     def _evaluation_due(self) -> bool:
         done = self.progress.step
@@ -205,8 +200,9 @@ class TrainingLoop:
             supervised_tokens=self.progress.supervised_tokens + targets,
             seconds=self.progress.seconds + seconds,
         )
-        update = Update(loss_value, norm_value, rate, targets, tokens, seconds)
-        self.reporter.take(update, self.progress, self._other_seconds())
+        done = self.progress.step
+        update = Update(loss_value, norm_value, rate, targets, tokens, seconds, self._sizes.fresh(done - 1))
+        self.reporter.take(update, self.progress, self._other_seconds(), self._sizes.left(done))
 
     def _with_room(self, compute: Callable[[], torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
         """Compute over rows of these lengths; where the memory is full, the same again in smaller micro-batches.

@@ -31,6 +31,9 @@ class Pass(Protocol):
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The tensors of some rows; may be called in another thread."""
 
+    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of the tensors for rows of these lengths."""
+
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss, ready for `backward` where gradients are on."""
 
@@ -68,6 +71,10 @@ class PlainPass:
     def batch(self, examples: Sequence[Example]) -> Batch:
         """Padded rows."""
         return _pinned(collate(examples, self._pad), self._device)
+
+    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """As many columns as the longest row has tokens."""
+        return len(lengths), max(lengths)
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of padded rows."""
@@ -152,6 +159,12 @@ class FastPass:
         """Rows one after another, or padded where attention cannot tell them apart."""
         made = pack(examples, self._pad) if self._packed else collate(examples, self._pad)
         return _pinned(made, self._device)
+
+    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """One row with all tokens, or padded ones."""
+        if not self._packed:
+            return len(lengths), max(lengths)
+        return 1, -(-sum(lengths) // PACKED_MULTIPLE) * PACKED_MULTIPLE
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of the rows of a batch."""

@@ -18,7 +18,10 @@ from .forecast import Forecast
 
 @dataclass(frozen=True)
 class Update:
-    """One optimiser update: mean loss over `targets` supervised tokens, gradient norm, rate, tokens, seconds."""
+    """One optimiser update: mean loss over `targets` supervised tokens, gradient norm, rate, tokens, seconds.
+
+    `fresh` is the part of its micro-batches whose size was met for the first time.
+    """
 
     loss: float
     norm: float
@@ -26,6 +29,7 @@ class Update:
     targets: int
     tokens: int
     seconds: float
+    fresh: float = 0.0
 
 
 class Reporter:
@@ -53,22 +57,24 @@ class Reporter:
         self.loss, self.targets = 0.0, 0
         self.losses: deque[float] = deque(maxlen=max(1, self._total // 10))
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
-        self._forecast = Forecast(self._total, steps_per_epoch, tokens_per_epoch)
+        prepares = device.type == "cpu" and config.precision == "bfloat16"
+        self._forecast = Forecast(self._total, steps_per_epoch, tokens_per_epoch, prepares=prepares)
 
-    def take(self, update: Update, progress: Progress, seconds_besides: float) -> None:
+    def take(self, update: Update, progress: Progress, seconds_besides: float, fresh_left: float = 0.0) -> None:
         """Add an update, and tell of those since the last report where one is due.
 
         Args:
             update: The update.
             progress: How far the run is with it.
             seconds_besides: What the run will spend on other things than updates.
+            fresh_left: How many of the updates to come will meet sizes of micro-batches for the first time.
 
         """
         if math.isfinite(update.loss):
             self.loss += update.loss * update.targets
             self.targets += update.targets
         self._recent.append((update.seconds, update.tokens))
-        self._forecast.take(update.tokens, update.seconds)
+        self._forecast.take(update.tokens, update.seconds, update.fresh)
         if progress.step % self._every and progress.step != self._total:
             return
         mean = self.loss / self.targets if self.targets else math.nan
@@ -76,7 +82,7 @@ class Reporter:
         self.loss, self.targets = 0.0, 0
         seconds = sum(part[0] for part in self._recent)
         tokens = sum(part[1] for part in self._recent)
-        left = self._forecast.left(progress.step, progress.tokens, seconds_besides)
+        left = self._forecast.left(progress.step, progress.tokens, seconds_besides, fresh_left)
         self._emit(
             Step(
                 step=progress.step,

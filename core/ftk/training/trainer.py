@@ -340,7 +340,8 @@ class Trainer:
         return Saver(folder, tokenizer, self.config.keep_checkpoints, self._emit, control, self._damaged)
 
     def _loop(self, model: Any, data: Prepared, control: Control, parts: _Parts, base: str) -> TrainingLoop:
-        from .loop import Link, TrainingLoop
+        from .link import Link
+        from .loop import TrainingLoop
         from .workers import Workers
 
         assert parts.saver is not None

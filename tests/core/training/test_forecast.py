@@ -7,6 +7,7 @@ import random
 import pytest
 
 from ftk.training.forecast import Forecast
+from ftk.training.sizes import Sizes
 
 PER_EPOCH = 25
 
@@ -90,3 +91,49 @@ def test_what_measuring_takes_is_a_part_of_what_training_takes() -> None:
     forecast, _, _ = told(course(0.0, 2e-3, noise=0.0), 10)
     assert forecast.forward(1000) == pytest.approx(0.8, rel=0.05)
     assert Forecast(10, 5, 100).forward(1000) is None
+
+
+def new_sizes(steps: list[tuple[int, float]], cost: float) -> tuple[Sizes, list[tuple[int, float]]]:
+    """What is known of a course's sizes, and the course with what preparing for each new one costs."""
+    sizes = Sizes(lambda step: [steps[step][0]], 1, 0, len(steps))
+    return sizes, [(size, took * (1 + cost * sizes.fresh(step))) for step, (size, took) in enumerate(steps)]
+
+
+def alike(seed: int) -> list[tuple[int, float]]:
+    """A run over rows of a few lengths, which it soon has seen all."""
+    draw = random.Random(seed)
+    return [(size, 2e-3 * size * draw.uniform(0.97, 1.03)) for _ in range(10) for size in (560, 592, 576, 624, 640)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("cost", [0.05, 0.13, 0.2])
+def test_steps_that_prepare_for_new_sizes_say_little_of_those_to_come(seed: int, cost: float) -> None:
+    sizes, steps = new_sizes(alike(seed), cost)
+    for after in (5, 6, 15):
+        forecast = Forecast(len(steps), 5, 0, prepares=True)
+        for step, (size, took) in enumerate(steps[:after]):
+            forecast.take(size, took, sizes.fresh(step))
+        tokens = sum(size for size, _ in steps[:after])
+        left = forecast.left(after, tokens, fresh=sizes.left(after)).seconds
+        assert left == pytest.approx(sum(took for _, took in steps[after:]), rel=0.10)
+
+
+def test_a_device_that_prepares_nothing_is_not_said_to() -> None:
+    sizes, steps = new_sizes(alike(0), 0.0)
+    said = []
+    for prepares in (False, True):
+        forecast = Forecast(len(steps), 5, 0, prepares=prepares)
+        for step, (size, took) in enumerate(steps[:40]):
+            forecast.take(size, took, sizes.fresh(step))
+        said.append(forecast.left(40, sum(size for size, _ in steps[:40]), fresh=sizes.left(40)).seconds)
+    assert said[1] == pytest.approx(said[0], rel=0.02)
+
+
+def test_sizes_are_new_once_and_after_a_resume_once_more() -> None:
+    met = [[1, 2], [2, 2], [3], [1], [4, 4]]
+    sizes = Sizes(lambda step: met[step], 2, 0, 5)
+    assert [sizes.fresh(step) for step in range(-1, 6)] == [0, 1, 0, 1, 0, 0.5, 0]
+    assert [sizes.left(step) for step in (0, 1, 3, 5, 9)] == [2.5, 1.5, 0.5, 0, 0]
+    resumed = Sizes(lambda step: met[step], 2, 3, 5)
+    assert [resumed.fresh(step) for step in (2, 3, 4)] == [0, 1, 0.5]
+    assert Sizes(lambda step: met[step], 20_000, 0, 5).left(0) == 1  # not further than so many rows
