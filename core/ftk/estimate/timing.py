@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..memory import Settings, formula
 from ..memory.models import Described, describe
 from ..memory.sizes import sizes_of
+from ..training import compile_times
 from . import rates as rates_of
 from .rates import Rates
 from .work import Cost, Load, cost
@@ -136,7 +137,7 @@ def of_settings(
     found = cost(model, settings, load, rates, on_gpu=on_gpu)
     parts = {
         "start": _start(model, settings, on_gpu=on_gpu),
-        "compile": _COMPILED if settings.compile else 0.0,
+        "compile": _compiling(model, config) if settings.compile else 0.0,
         "train": steps * found.step,
         "evaluate": _evaluations(config, steps) * rows[1] * lengths.mean * found.evaluated_token if rows[1] else 0.0,
         "save": _saving(model, settings, config, steps),
@@ -156,6 +157,12 @@ def of_settings(
         step_s=found.step,
         parts={name: part for name, part in parts.items() if part},
     )
+
+
+def _compiling(model: Described, config: RunConfig) -> float:
+    """Seconds that compiling takes, or what it took here before."""
+    known = compile_times.expected(compile_times.key(model, config))
+    return _COMPILED if known is None else known
 
 
 def _basis(found: Cost, rates: Rates, per_step: float) -> str:

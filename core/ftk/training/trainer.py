@@ -5,10 +5,10 @@ Imports no torch until it runs, so that the first events come before the seconds
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from .. import durations, hardware, requests, runs
 from .._version import __version__
 from ..autoconfig import Plan
-from ..errors import FtkError, TrainingError
+from ..errors import FtkError, ModelError, TrainingError
 from ..events import (
     Answered,
     Event,
     Failed,
     Finished,
-    Leaving,
     Listener,
     Phase,
     Started,
@@ -37,16 +36,13 @@ from .allocator import keep_freed_memory
 from .control import Control, StopRequested
 from .data_remarks import remarks
 from .failures import HalfUpdateError, explain
+from .teller import Teller
 
 if TYPE_CHECKING:
     from ..data.prepare import Prepared
     from ..models.loading import LoadedModel
     from .loop import TrainingLoop
     from .saver import Saver
-
-
-_UNWRITTEN = 100_000
-"""Events that are kept in memory while the journal cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +101,9 @@ class Trainer:
         self._resume = resume
         self._override = override
         self._remarks = [*plan.remarks, *remarks]
-        self._listeners: list[Listener] = []
-        self._journal: runs.Journal | None = None
-        self._unwritten: deque[Event] = deque(maxlen=_UNWRITTEN)
+        self._teller = Teller()
         self._step = 0
         self._damaged: list[Path] = []
-        self._lost = False
 
     def run(self, listeners: Sequence[Listener] = (), control: Control | None = None) -> RunResult:
         """Run to the end.
@@ -125,26 +118,26 @@ class Trainer:
 
         """
         control = control or Control()
-        self._listeners = list(listeners)
         keep_freed_memory()
         if int(os.environ.get("RANK", "0")) > 0:  # the first process writes and tells; the others only compute
-            self._listeners = []
+            self._teller = Teller()
             return self._guarded(None, control)
+        self._teller = Teller(listeners)
         run = self._resume or provenance.begin(self.plan, self._runs_dir, hold=True)
         with run.locked() as lock, requests.listening(run, control):
             lock.on_loss = lambda reason: self._lose(control, reason)
             if self._resume:
                 provenance.renew(run, self.plan, self._remarks)
-            self._journal = runs.Journal(run)
+            journal = self._teller.journal = runs.Journal(run)
             try:
                 return self._guarded(run, control)
             finally:
-                self._journal.close()
-                self._journal = None
+                self._teller.journal = None
+                journal.close()
 
     def _lose(self, control: Control, reason: str) -> None:
         """End, and write nothing more: another host has taken the run over."""
-        self._lost = True
+        self._teller.journal = None
         control.stop(reason, save=False)
 
     def _guarded(self, run: RunFolder | None, control: Control) -> RunResult:
@@ -169,32 +162,7 @@ class Trainer:
             raise explained from error
 
     def _emit(self, event: Event) -> None:
-        if self._journal and not self._lost:
-            self._write(self._journal, event)
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001 - a broken screen must not end hours of training
-                self._drop(listener, error)
-
-    def _write(self, journal: runs.Journal, event: Event) -> None:
-        """Journal an event; where the disk is full, keep it and go on: it is written when there is room again."""
-        told = bool(self._unwritten)
-        self._unwritten.append(event)
-        try:
-            while self._unwritten:
-                journal(self._unwritten[0])
-                self._unwritten.popleft()
-        except OSError as error:
-            if not told:
-                message = f"The journal cannot be written: {error.strerror or error}."
-                hint = "Training goes on; free some room on the disk."
-                self._emit(Warned(code="journal", message=message, hint=hint))
-
-    def _drop(self, listener: Listener, error: Exception) -> None:
-        self._listeners.remove(listener)
-        message = f"A listener failed and hears nothing more: {type(error).__name__}: {error}"
-        self._emit(error.warning if isinstance(error, Leaving) else Warned(code="listener", message=message))
+        self._teller(event)
 
     def _phase(self, name: str, detail: str = "", done: float | None = None, total: float | None = None) -> None:
         unit = "bytes" if name in ("download", "convert") else "rows" if total is not None else ""
@@ -268,12 +236,23 @@ class Trainer:
         random = randomness.states(loop.workers.device)
         if loop.passes.compiles:
             self._phase("compile", "layers; kept for the next run")
-            loop.passes.warm_up()
+            self._compile(loop)
         randomness.restore(random, loop.workers.device)
         if start:
             loop.restore(start)
             if self._override and loop.stopped_early:
                 loop.begin_patience_anew()
+
+    def _compile(self, loop: TrainingLoop) -> None:
+        """Compile, and keep how long it took for the next run's estimate."""
+        from ..memory.models import describe
+        from . import compile_times
+
+        begin = time.monotonic()
+        loop.passes.warm_up()
+        with contextlib.suppress(ModelError):  # of a model in memory nobody knows the files
+            if loop.passes.compiles:
+                compile_times.note(compile_times.key(describe(self.plan.source), self.config), time.monotonic() - begin)
 
     def _starting_point(self) -> Path | None:
         """The checkpoint to go on from; None for a new run, and for one that was interrupted before its first.

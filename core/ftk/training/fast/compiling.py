@@ -12,13 +12,17 @@ LAYER_LISTS = ("layers", "h")
 """Where transformers' decoders keep their layers."""
 
 
-def keep_compiled_in_cache() -> Path:
-    """Have torch keep compiled code in ftk's cache, so that only the first run of a model waits for it.
+def folder() -> Path:
+    """Where compiled code is kept: where the user has told torch to, else in ftk's cache."""
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or files.cache_dir() / "compiled")
 
-    Must come before torch compiles anything. A folder that the user has named to torch is left as it is.
+
+def keep_compiled_in_cache() -> None:
+    """Have torch keep compiled code, so that only the first run of a model waits for it.
+
+    Must come before torch compiles anything.
     """
-    folder = files.cache_dir() / "compiled"
-    return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder)))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder())
 
 
 def layers_of(decoder: Any) -> Any:
