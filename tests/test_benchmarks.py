@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ftk.config import build
+from ftk.data import batches
 from ftk.events import Event, Phase, Step, Warned
 from ftk.hardware import Gpu, Hardware
 
@@ -29,6 +30,7 @@ def _module(name: str) -> ModuleType:
 
 contestants, harness, plot = _module("contestants"), _module("harness"), _module("plot")
 random_model, scaling, training = _module("random_model"), _module("scaling"), _module("training")
+grouping = _module("grouping")
 
 
 def _result(name: str, speed: float, memory: float, **more: Any) -> dict[str, Any]:
@@ -340,3 +342,28 @@ def test_ftk_takes_part_and_the_report_is_complete(model_folder: Callable[..., P
     assert report["limit_tokens_per_s"] == max(report["matmul_flops"]) / (4 * report["model"]["weights"])
     assert report["summary"][0]["of_limit"] > 0
     assert str(tmp_path) not in out.read_text()
+
+
+def test_both_orders_of_rows_are_trained_from_the_same_beginning(
+    model_folder: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "_WINDOW", batches._WINDOW)  # the benchmark leaves it changed
+    data, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
+    lines = [{"prompt": f"Say {'no ' * (number % 9)}", "response": "Well, no."} for number in range(40)]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ["--model", str(model_folder()), "--data", str(data), "--rows", "40", "--steps", "8", "--seeds", "3,4"]
+    assert grouping.main([*options, "--out", str(out)]) == 0
+    *runs, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(run["seed"], run["order"]) for run in runs] == [
+        (3, "grouped"), (3, "plain"), (4, "plain"), (4, "grouped"),
+    ]  # fmt: skip
+    by_seed = [{run["order"]: run["held_out"] for run in runs if run["seed"] == seed} for seed in (3, 4)]
+    for losses in by_seed:
+        assert losses["grouped"][0] == losses["plain"][0]
+        assert losses["grouped"][-1] != losses["plain"][-1]
+    last = [losses["grouped"][-1] - losses["plain"][-1] for losses in by_seed]
+    assert summary["grouped_minus_plain"] == pytest.approx(sum(last) / 2, abs=2e-4)
+    assert json.loads(out.read_text())["runs"] == runs

@@ -20,6 +20,7 @@ from ftk.hardware import Hardware
 from ftk.memory import Settings
 from ftk.memory.models import describe
 from ftk.models.sources import Source
+from ftk.training import compile_times
 from tests import tiny
 
 GIB = 1 << 30
@@ -70,6 +71,27 @@ def test_the_time_has_its_parts_and_a_range_by_its_basis() -> None:
     assert "compile" not in twice.parts
     assert look("gpt2", "t4", max_steps=50, eval_fraction=0.0, compare=["one"]).time
     assert "evaluate" not in look("gpt2", max_steps=50, eval_fraction=0.0).time.parts  # type: ignore[union-attr]
+
+
+def test_layers_that_were_compiled_here_are_compiled_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def compiling(**settings: Any) -> float:
+        found = look("gpt2", max_steps=50, compile=True, device="cpu", **settings).time
+        assert found
+        return found.parts["compile"]
+
+    first = compiling()
+    assert first > 20
+    config = look("gpt2", max_steps=50, compile=True, device="cpu").plan.config
+    name = compile_times.key(describe("gpt2"), config)
+    compile_times.note(name, 38.0)  # a first time; the second looks up what is there
+    assert compiling() == 5.0
+    compile_times.note(name, 3.2)
+    assert compiling() == 3.2
+    assert compiling(lora_rank=64) == compiling(quantization="nf4") == first
+    (tmp_path / "ftk-seconds.json").write_text("[]")
+    assert compiling() == first
 
 
 def test_rates_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

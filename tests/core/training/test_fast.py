@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch._inductor.config
+import yaml
 from torch._dynamo.utils import counters
 from torch.nn import functional
 
@@ -19,8 +20,9 @@ from ftk.data.encoding import Example
 from ftk.errors import FtkError
 from ftk.events import Warned
 from ftk.hardware import compile_obstacle
+from ftk.memory.models import describe
 from ftk.models import adapters
-from ftk.training import passes
+from ftk.training import compile_times, passes
 from ftk.training.fast import attention, compiling, lora, row_kernels
 from ftk.training.fast.head import ChunkedLoss
 from ftk.training.passes import FastPass, PlainPass, choose
@@ -361,6 +363,25 @@ def test_a_failing_compiler_is_told_and_training_goes_on(
     assert warning.code == "compile"
     assert "--compile false" in warning.hint
     assert run.losses == Run(model_folder(), max_steps=3, compile=False).losses
+    assert compiled_in(run, model_folder()) is None
+
+
+def compiled_in(run: Run, model: Path) -> float | None:
+    """What is known of the time that compiling for such a run takes."""
+    assert run.result.run
+    config = build(yaml.safe_load(run.result.run.config_file.read_text()))
+    return compile_times.expected(compile_times.key(describe(str(model)), config))
+
+
+def test_how_long_compiling_took_is_kept(
+    model_folder: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiling, "compile_layers", lambda layers: None)
+    run = Run(model_folder(), max_steps=2, compile=True)
+    took = compiled_in(run, model_folder())
+    assert took is not None
+    assert 0 < took <= 5.0
 
 
 def test_a_machine_without_a_compiler_says_so(model_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
