@@ -13,7 +13,7 @@ def style(app: Any, name: str) -> str:
         name: Such as ``text-success``, ``text-muted``; see Textual's design.
 
     """
-    value = str(app.theme_variables.get(name, ""))
-    if value.startswith("ansi_"):
-        return value.removeprefix("ansi_")
+    value, *faint = str(app.theme_variables.get(name, "")).split() or [""]
+    if value.startswith("ansi_"):  # of which there is no half: a faint one is told by the terminal's own dimming
+        return f"dim {value.removeprefix('ansi_')}" if faint else value.removeprefix("ansi_")
     return value if value.startswith("#") else ""
