@@ -43,7 +43,7 @@ def census(model: Described, settings: Settings) -> Census:
     trained = _trained(sizes, model.architecture, settings, parameters)
     return Census(
         weights=packed + item * plain,
-        unpacked=item * in_layers if settings.quantization == "nf4" else 0,
+        unpacked=item * sizes.layers * sum(inside * out for _, inside, out in _unpacked(sizes, model, settings)),
         adapters=item * sum(trained) if settings.method == "lora" else 0,
         trained=trained,
         copied=trained if item < 4 else (),
@@ -76,6 +76,12 @@ def _adapted(sizes: Sizes, architecture: str, settings: Settings) -> list[tuple[
     return [linear for linear in sizes.linears if linear[0] in names]
 
 
+def _unpacked(sizes: Sizes, model: Described, settings: Settings) -> list[tuple[str, int, int]]:
+    """The 4-bit layers that may be kept in plain numbers too: those whose adapter `training.fast.lora` fuses."""
+    fuses = settings.quantization == "nf4" and not settings.lora_dora and not settings.lora_dropout
+    return _adapted(sizes, model.architecture, settings) if fuses else []
+
+
 def peak(model: Described, settings: Settings, card: Card | None, *, unpacked: bool) -> Peak:
     """The moment of the most, from the widths alone."""
     return timeline.peak(trace(model, settings, card, unpacked=unpacked))
@@ -99,8 +105,10 @@ def trace(model: Described, settings: Settings, card: Card | None, *, unpacked: 
     kept = tokens * _kept(sizes, model.architecture, settings) + (0 if fast else rows * _padded(sizes, settings))
     passing = tokens * max(2 * item * sizes.inner * sizes.used, _NORM_BACK * sizes.hidden)
     forward = tokens * (item + (0 if item == 4 else 2)) * sizes.hidden * (2 if sizes.norms > 2 else 1)
-    if settings.quantization != "none" and not unpacked:
-        widest = item * max(inside * out for _, inside, out in sizes.linears)
+    plain = _unpacked(sizes, model, settings) if unpacked else []
+    in_turn = [linear for linear in sizes.linears if linear not in plain]
+    if settings.quantization != "none" and in_turn:
+        widest = item * max(inside * out for _, inside, out in in_turn)
         passing, forward = passing + widest, forward + widest
     passed = tokens * item * (9 * sizes.inner * sizes.used + 16 * (sizes.hidden + sizes.queries))
     stays = stream if settings.gradient_checkpointing else kept

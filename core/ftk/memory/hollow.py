@@ -15,7 +15,7 @@ from ..config import RunConfig, build
 from ..errors import ModelError
 from ..models.loading import LoadedModel
 from ..training import trained
-from ..training.fast import compiling
+from ..training.fast import compiling, lora
 from .models import Described
 from .settings import Settings
 from .stages import Census
@@ -183,6 +183,7 @@ def census(model: Any) -> Census:
     stored = weights = unpacked = adapters = parameters = packed_ones = 0
     item = model.get_input_embeddings().weight.element_size()
     by_layer = {id(module.weight): module for module in packed(model)}
+    fused = {id(layer.get_base_layer().weight) for layer in lora.fusible(model)}
     trained_ones: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -193,7 +194,7 @@ def census(model: Any) -> Census:
             count = module.in_features * module.out_features
             four = parameter.dtype == torch.uint8
             stored += nf4_bytes(count) if four else int8_bytes(module.out_features, count)
-            unpacked += count * item if four else 0
+            unpacked += count * item if four and id(parameter) in fused else 0
             parameters += count
             packed_ones += count
         else:

@@ -44,15 +44,25 @@ def test_weights_are_those_of_the_loaded_model_to_the_byte(
     assert made.weights == _weights(_loaded(folder, quantization))
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"quantization": "nf4"},
+        {"quantization": "nf4", "lora_targets": ("q_proj", "v_proj")},  # the others are unpacked in turn
+        {"quantization": "nf4", "lora_dropout": 0.1},  # which keeps peft's own forward pass
+    ],
+    ids=str,
+)
 def test_all_that_stands_after_an_update_is_there_to_the_byte(
-    model_folder: Callable[..., Path], quantization: str
+    model_folder: Callable[..., Path], changes: dict[str, Any]
 ) -> None:
     folder = model_folder("llama")
-    settings = replace(SMALL, quantization=quantization)  # type: ignore[arg-type]
-    step = Step(_loaded(folder, quantization), settings)
+    settings = replace(SMALL, **changes)
+    step = Step(_loaded(folder, settings.quantization), settings)
     step()
     made = estimate(folder, settings, trace=True)
+    assert made.unpacked == estimate(folder, settings, trace=False).unpacked
     assert made.weights + made.unpacked + made.adapters + made.masters + made.optimizer == step.standing()
 
 

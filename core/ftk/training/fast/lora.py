@@ -8,6 +8,7 @@ the input and the narrow x A are kept. The sums are the same; a bfloat16 result 
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -114,16 +115,19 @@ def fuse(model: Any, *, dequantise: bool) -> list[Any]:
         The layers that were changed, for `restore`.
 
     """
+    changed = list(fusible(model))
+    for module in changed:
+        module._ftk_weight = _weight(module.get_base_layer(), dequantise)
+        module._ftk_original = module.forward
+        module.forward = types.MethodType(_forward, module)
+    return changed
+
+
+def fusible(model: Any) -> Iterator[Any]:
+    """The layers that `fuse` changes."""
     from peft.tuners.lora import LoraLayer
 
-    changed = []
-    for module in model.modules():
-        if isinstance(module, LoraLayer) and _plain(module):
-            module._ftk_weight = _weight(module.get_base_layer(), dequantise)
-            module._ftk_original = module.forward
-            module.forward = types.MethodType(_forward, module)
-            changed.append(module)
-    return changed
+    return (module for module in model.modules() if isinstance(module, LoraLayer) and _plain(module))
 
 
 def restore(layers: list[Any]) -> None:
