@@ -6,11 +6,13 @@ Imports no torch until it runs, so that the first events come before the seconds
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ from ..runs import RunFolder
 from . import provenance, trained, wording
 from .allocator import keep_freed_memory
 from .control import Control, StopRequested
+from .counted import Counted
 from .data_remarks import remarks
 from .failures import HalfUpdateError, explain
 from .teller import Teller
@@ -380,13 +383,14 @@ class Trainer:
         if not prompts or control.stopping or (full and self._loaded):  # a given model is changed: no base is left
             return
         from ..evaluation.compare import compare_models
-        from ..evaluation.generate import Sampling
+        from ..evaluation.generate import BATCH, Sampling
 
         self._phase("compare", f"{len(prompts)} prompts")
         sampling = Sampling(max_tokens=self.config.compare_tokens, seed=self.config.seed)
         base = trained.load(self.plan, self._phase).model if full else None
-        found_answers = compare_models(
-            model, tokenizer, prompts, base=base, sampling=sampling, stop=lambda: control.stopping
-        )
+        most = 2 * sampling.max_tokens * math.ceil(len(prompts) / BATCH)
+        told = partial(Phase, name="compare", detail=f"{len(prompts)} prompts", total=most, unit="tokens")
+        counted = Counted(most, lambda done: self._emit(told(done=done)), lambda: control.stopping)
+        found_answers = compare_models(model, tokenizer, prompts, base=base, sampling=sampling, stop=counted)
         for found in found_answers:
             self._emit(Answered(prompt=found.prompt, base=found.base, tuned=found.tuned))

@@ -16,7 +16,7 @@ from ftk.errors import FtkError, TrainingError
 from ftk.events import Event, Failed, Finished, Started, Step, Stopped
 from ftk.runner import Runner
 from ftk.runs import RunFolder
-from ftk.training import checkpoint
+from ftk.training import checkpoint, counted
 from ftk.training.control import Control
 from ftk.training.passes import FastPass
 from ftk.training.trainer import Trainer
@@ -43,6 +43,16 @@ def test_a_run_begins_with_started_and_ends_with_exactly_one_ending(model_folder
     assert run.of("answer")[0].prompt == "What comes after one?"
     ending = run.events[-1]
     assert ending.loss_after == run.of("evaluation")[-1].loss < ending.loss_before
+
+
+def test_answers_are_counted_while_they_are_written(model_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted, "_EVERY_S", 0.0)
+    run = Run(model_folder(), compare=["One?", "Two?"], compare_tokens=5, max_steps=1)
+    told = [event for event in run.of("phase") if event.name == "compare"]
+    assert told[0].done is None
+    assert [event.done for event in told[1:]] == list(range(1, len(told)))
+    assert 2 <= len(told) - 1 <= 10
+    assert {(event.total, event.unit, event.detail) for event in told[1:]} == {(10, "tokens", "2 prompts")}
 
 
 def test_the_journal_holds_the_same_events(model_folder: Folders) -> None:
