@@ -20,6 +20,7 @@ _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _LARGEST = 4 << 20
 """Bytes of a reply that are read at most."""
 _LONGEST_WAIT = 60.0
+_SLOW = "It may be slow: give it more time (--judge-timeout), or take a smaller model."
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -98,6 +99,8 @@ class ChatServer:
                 pause = _asked_pause(error)
             except (OSError, http.client.HTTPException, ValueError) as error:  # a timeout is an OSError
                 reason, pause = _why(error), None
+                if _is_timeout(error) and attempt:  # more requests would only keep it busier
+                    raise self._failure(f"it took longer than {self.timeout:g} s, twice.", _SLOW) from None
             if attempt + 1 < self.tries:
                 wait(min(_LONGEST_WAIT, self.pause * 2**attempt if pause is None else pause))
         raise self._failure(f"{reason} ({self.tries} tries)", "Is the server running, and the address its own?")
@@ -120,6 +123,10 @@ class ChatServer:
 
     def _failure(self, reason: str, hint: str) -> ModelError:
         return ModelError(f"The model {self.model!r} at {self.url} gave no answer: {reason}", hint=hint)
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(getattr(error, "reason", None) or error, TimeoutError)
 
 
 def _content(reply: Any) -> str:
