@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ftk.config import build
-from ftk.data import batches
 from ftk.events import Event, Phase, Step, Warned
 from ftk.hardware import Gpu, Hardware
 
@@ -348,9 +347,7 @@ def test_both_orders_of_rows_are_trained_from_the_same_beginning(
     model_folder: Callable[..., Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batches, "_WINDOW", batches._WINDOW)  # the benchmark leaves it changed
     data, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     lines = [{"prompt": f"Say {'no ' * (number % 9)}", "response": "Well, no."} for number in range(40)]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -166,6 +166,7 @@ def resolve(
     fit = _memory(choices, hardware, source, shape, lengths, rows[0])
     _schedule(choices, rows[0])
     _speed(choices, hardware, source, lengths, elsewhere=elsewhere)
+    _order(choices, hardware, shape)
     if config.template == "auto":
         choices.reasons["template"] = "the model's own, or alpaca if it has none"
     if config.compare == "auto":
@@ -338,6 +339,31 @@ def _unmeasured(choices: _Choices, source: Source, *, on_gpu: bool) -> None:
     reason = "saves memory that a large model needs" if large else "there is room"
     choices.choose("gradient_checkpointing", large, reason)
     choices.choose("optimizer", "adamw", "the exact one" if full else "the state of an adapter is small")
+
+
+def _order(choices: _Choices, hardware: Hardware, shape: Described | None) -> None:
+    if choices.config.group_by_length == "auto":
+        padded = _padded(choices, hardware, shape)
+        reason = f"saves padding: {padded}" if padded else "rows need no padding, so steps are drawn from all of them"
+        choices.choose("group_by_length", bool(padded), reason)
+
+
+def _padded(choices: _Choices, hardware: Hardware, shape: Described | None) -> str:
+    """Why rows will be padded, in words; empty where they most probably will not, as `training.passes` decides."""
+    architecture = shape.architecture if shape else ""
+    if choices.value("fast") is False:
+        return "the plain path pads"
+    if architecture and architecture not in adapters.FAST_ARCHITECTURES:
+        return f"the fast path does not know {architecture} models"
+    if not str(choices.value("device")).startswith("cuda"):
+        return ""
+    if shape and shape.text.get("attn_logit_softcapping"):
+        return "no kernel on a card both caps scores and tells rows apart"
+    if choices.value("precision") == "float32":
+        return "flash attention has no float32"
+    if any(not gpu.bfloat16 for gpu in hardware.gpus):
+        return "flash attention needs a newer card"
+    return ""
 
 
 def targets_for(config: RunConfig, architecture: str) -> list[str] | str:

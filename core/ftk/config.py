@@ -228,6 +228,10 @@ class TrainingSettings(_Settings):
         "auto",
         description="Rows without padding, fused adapters and loss; auto: where proved for the architecture.",
     )
+    group_by_length: bool | Auto = Field(
+        "auto",
+        description="Make steps of rows of like length, which saves padding; auto: only where rows are padded.",
+    )
     compile: bool | Auto = Field(
         "auto",
         description="Fuse each layer with torch.compile; the first time takes up to a minute; auto: for runs that "

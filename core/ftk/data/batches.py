@@ -55,12 +55,16 @@ class StepPlan:
         lengths: Tokens of every example.
         rows_per_step: Examples of a step.
         seed: Of the order.
+        grouped: Whether rows of like length make a step, which halves the padding of rows of mixed length. Steps then
+            hold few tokens or many, and since each update counts as much as another, tokens of short rows count more
+            (`benchmarks/grouping.py` has what that costs). Without, steps are drawn from all rows.
 
     """
 
-    def __init__(self, lengths: Sequence[int], rows_per_step: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], rows_per_step: int, seed: int, *, grouped: bool = True) -> None:
+        self._window = _WINDOW if grouped else 1
         self._lengths = lengths
-        self._rows = rows_per_step
+        self.rows_per_step = rows_per_step
         self._seed = seed
         self.steps_per_epoch = math.ceil(len(lengths) / rows_per_step)
         self._epoch = -1
@@ -76,18 +80,18 @@ class StepPlan:
     def _order(self, epoch: int) -> list[list[int]]:
         """Shuffle; sort windows of some steps by length; cut into steps; shuffle these.
 
-        The grouping halves the padding of rows of mixed length. Every row still occurs once an epoch.
+        Every row occurs once an epoch.
         """
         shuffle = random.Random(f"{self._seed}/{epoch}").shuffle  # noqa: S311 - not a secret
         order = list(range(len(self._lengths)))
         shuffle(order)
-        width = self._rows * _WINDOW
+        width = self.rows_per_step * self._window
         grouped = [
             index
             for start in range(0, len(order), width)
             for index in sorted(order[start : start + width], key=lambda i: -self._lengths[i])
         ]
-        steps = [grouped[start : start + self._rows] for start in range(0, len(grouped), self._rows)]
+        steps = [grouped[start : start + self.rows_per_step] for start in range(0, len(grouped), self.rows_per_step)]
         shuffle(steps)
         return steps
 
@@ -104,7 +108,7 @@ def targets_of(examples: Sequence[Example]) -> int:
     return int(known.sum()) if known is not None else sum(example.targets for example in examples)
 
 
-def micro_batches(rows: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+def micro_batches(rows: Sequence[int], lengths: Sequence[int], budget: int, *, padded: bool = True) -> list[list[int]]:
     """The rows of a step, cut into portions of at most `budget` tokens with their padding.
 
     Short rows are computed many at once and long ones few, so that the time goes into large matmuls and the
@@ -114,17 +118,18 @@ def micro_batches(rows: Sequence[int], lengths: Sequence[int], budget: int) -> l
         rows: Indices, longest first.
         lengths: Tokens of every row.
         budget: Tokens.
+        padded: Whether rows take the room of the longest one beside them; else each takes its own.
 
     """
     portions: list[list[int]] = []
-    longest = 0
+    longest = tokens = 0
     for row in rows:
-        if portions and (len(portions[-1]) + 1) * max(longest, lengths[row]) <= budget:
+        longest, tokens = max(longest, lengths[row]), tokens + lengths[row]
+        if portions and ((len(portions[-1]) + 1) * longest if padded else tokens) <= budget:
             portions[-1].append(row)
-            longest = max(longest, lengths[row])
         else:
             portions.append([row])
-            longest = lengths[row]
+            longest = tokens = lengths[row]
     return portions
 
 

@@ -16,6 +16,9 @@ _TARGETS: dict[str, list[str]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _LLAMA_LIKE),
 }
 
+FAST_ARCHITECTURES = frozenset({"gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
+"""Model types whose fast path (`training.passes`) is proved against the plain one, each of them, in the tests."""
+
 
 def default_targets(architecture: str) -> list[str] | Literal["all-linear"]:
     """The layers that get an adapter by default: all linear ones of a block.

@@ -73,9 +73,7 @@ class TrainingLoop:
         self._lengths = lengths_of(train)
         self._held_out_tokens = sum(lengths_of(held_out))
         self._budget = self._whole_budget = config.batch_size * max([*self._lengths, 1])
-        self.plan = StepPlan(
-            self._lengths, config.batch_size * config.gradient_accumulation * workers.size, config.seed
-        )
+        self.plan = self._plan()
         self.best: list[torch.Tensor] | None = None
         self.reporter = Reporter(config, self.plan.steps_per_epoch, workers.device, link.emit, sum(self._lengths))
         self._base = base
@@ -126,15 +124,19 @@ class TrainingLoop:
         if self.config.early_stopping and self.best is not None:
             self.use_best()
 
+    def _plan(self) -> StepPlan:
+        config = self.config
+        rows = config.batch_size * config.gradient_accumulation * self.workers.size
+        return StepPlan(self._lengths, rows, config.seed, grouped=config.group_by_length is True)
+
     def _looked_ahead(self) -> Sizes:
         """What sizes the updates to come will have."""
-        rows = self.config.batch_size * self.config.gradient_accumulation * self.workers.size
-        plan = StepPlan(self._lengths, rows, self.config.seed)
+        plan = self._plan()
 
         def sizes(step: int) -> list[tuple[int, int]]:
             return [self.passes.size([self._lengths[row] for row in part]) for part in self._portions(plan.rows(step))]
 
-        return Sizes(sizes, rows, self.progress.step, self.total)
+        return Sizes(sizes, plan.rows_per_step, self.progress.step, self.total)
 
     def _evaluation_due(self) -> bool:
         done = self.progress.step
@@ -219,7 +221,7 @@ class TrainingLoop:
             self.optimizer.clear()
             recovery.give_back_memory()
             randomness.restore(self._random, self.workers.device)
-            self._budget = recovery.smaller(lengths, self._budget, self.config)
+            self._budget = recovery.smaller(lengths, self._budget, self.config, padded=self.passes.pads)
             self.emit(
                 Warned(
                     code="memory",
@@ -269,7 +271,7 @@ class TrainingLoop:
 
     def _portions(self, rows: Sequence[int]) -> list[list[int]]:
         """What this process computes of a step, micro-batch by micro-batch."""
-        return micro_batches(self.workers.share(rows), self._lengths, self._budget)
+        return micro_batches(self.workers.share(rows), self._lengths, self._budget, padded=self.passes.pads)
 
     def _following(self) -> list[int] | None:
         """The first micro-batch of the next step, if that belongs to the same epoch."""
@@ -361,7 +363,7 @@ class TrainingLoop:
 
         def summed() -> torch.Tensor:
             total = torch.zeros((), device=self.workers.device)
-            for portion in micro_batches(self.workers.share(order), lengths, self._budget):
+            for portion in micro_batches(self.workers.share(order), lengths, self._budget, padded=self.passes.pads):
                 self._hold()
                 total += self.passes.summed_loss(self.passes.batch([examples[row] for row in portion])).detach()
             return total

@@ -14,12 +14,9 @@ from ..data.batches import PACKED_MULTIPLE, Batch, collate, pack
 from ..data.encoding import Example
 from ..events import Warned
 from ..hardware import compile_obstacle, usable_memory
-from ..models.adapters import is_adapted
+from ..models.adapters import FAST_ARCHITECTURES, is_adapted
 from .fast import attention, compiling, head, lora
 from .loss import SupervisedHead, summed_loss
-
-FAST_ARCHITECTURES = frozenset({"gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
-"""Model types whose fast path is proved against the plain one, architecture by architecture, in the tests."""
 
 _WARM_UP_TOKENS = 80
 """A length that equals no width of a known model: the compiler would take the two for one and the same."""
@@ -36,6 +33,10 @@ class Pass(Protocol):
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss, ready for `backward` where gradients are on."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether rows are padded to the longest one of their batch."""
 
     @property
     def compiles(self) -> bool:
@@ -79,6 +80,11 @@ class PlainPass:
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of padded rows."""
         return summed_loss(self.model, self._head, batch, self._device)
+
+    @property
+    def pads(self) -> bool:
+        """They are."""
+        return True
 
     @property
     def compiles(self) -> bool:
@@ -187,6 +193,11 @@ class FastPass:
         inputs["cu_seq_lens_q"] = batch.starts.to(self._device, non_blocking=True)
         inputs["max_length_q"] = self._longest
         return self._decoder(**inputs).last_hidden_state
+
+    @property
+    def pads(self) -> bool:
+        """Whether attention cannot tell rows apart that lie one after another."""
+        return not self._packed
 
     @property
     def compiles(self) -> bool:

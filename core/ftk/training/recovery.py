@@ -35,19 +35,20 @@ def give_back_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def smaller(lengths: Sequence[int], budget: int, config: RunConfig) -> int:
+def smaller(lengths: Sequence[int], budget: int, config: RunConfig, *, padded: bool = True) -> int:
     """A smaller budget of tokens for micro-batches that did not fit.
 
     Args:
         lengths: Tokens of the rows to compute, longest first.
         budget: Tokens that a micro-batch may hold until now.
         config: The settings, to say what else would help.
+        padded: Whether rows take the room of the longest one beside them.
 
     Raises:
         TrainingError: every micro-batch is a single row already; says what to change, which ftk does not do unasked.
 
     """
-    portions = micro_batches(range(len(lengths)), lengths, budget)
+    portions = micro_batches(range(len(lengths)), lengths, budget, padded=padded)
     if max(map(len, portions), default=1) > 1:
         return max(1, budget // 2)
     longest = max(lengths, default=0)
