@@ -20,6 +20,7 @@ from .fitting import Fit, Open
 from .hardware import Hardware, compile_obstacle, gib
 from .memory import Settings
 from .memory.models import Described, describe
+from .memory.sizes import sizes_of
 from .models import adapters, sources
 from .models.sources import Source
 
@@ -357,7 +358,7 @@ def _padded(choices: _Choices, hardware: Hardware, shape: Described | None) -> s
         return f"the fast path does not know {architecture} models"
     if not str(choices.value("device")).startswith("cuda"):
         return ""
-    if shape and shape.text.get("attn_logit_softcapping"):
+    if shape and sizes_of(shape).capped:
         return "no kernel on a card both caps scores and tells rows apart"
     if choices.value("precision") == "float32":
         return "flash attention has no float32"

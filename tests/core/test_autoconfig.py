@@ -175,6 +175,35 @@ def test_nothing_is_compiled_without_a_compiler_or_on_the_plain_path(monkeypatch
     assert plan(max_steps=5000, fast=False).config.compile is False
 
 
+@pytest.mark.parametrize(
+    ("model", "hardware", "settings", "grouped"),
+    [
+        ("smollm2", CPU, {}, False),
+        ("smollm2", CPU, {"fast": False}, True),
+        ("smollm2", machine(A100), {}, False),
+        ("smollm2", machine(T4), {}, True),
+        ("smollm2", machine(A100), {"precision": "float32"}, True),
+        ("gemma2-2b", machine(A100), {}, True),
+        ("smollm2", machine(T4), {"group_by_length": False}, False),
+        ("smollm2", CPU, {"group_by_length": True}, True),
+    ],
+)
+def test_rows_of_like_length_make_a_step_only_where_they_are_padded(
+    model: str, hardware: Hardware, settings: dict[str, Any], grouped: bool
+) -> None:
+    made = plan(model, hardware, **settings)
+    assert made.config.group_by_length is grouped
+    assert ("group_by_length" in made.reasons) == ("group_by_length" not in settings)
+
+
+def test_a_model_that_the_fast_path_does_not_know_is_padded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "stablelm", "vocab_size": 512}))
+    source = Source("mine", "folder", tmp_path, None, None)
+    made = autoconfig.resolve(build({"model": str(tmp_path)}), CPU, source, load_dataset(tiny.ROWS))
+    assert made.config.group_by_length is True
+    assert "stablelm" in made.reasons["group_by_length"]
+
+
 def test_full_fine_tuning_takes_small_steps_and_plain_weights() -> None:
     made = plan("smollm2", machine(A100), method="full")
     assert made.config.learning_rate == 2e-5
