@@ -16,7 +16,7 @@ from .main_memory import (
     process_memory,
     usable_memory,
 )
-from .processor import compile_obstacle
+from .processor import compile_obstacle, instructions
 from .room import Room, rooms
 from .watch import Watch
 
@@ -33,6 +33,7 @@ __all__ = [
     "detect",
     "gib",
     "gpu_memory_used",
+    "instructions",
     "memory_in_use",
     "peak_process_memory",
     "process_memory",

@@ -56,6 +56,12 @@ def has_bfloat16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
+def instructions() -> str:
+    """The instructions that this processor has, in words that are alike only where they are."""
+    lines = {line for line in _cpuinfo().splitlines() if line.startswith(("flags", "Features"))}
+    return " ".join([platform.machine(), *(sorted(lines) or [platform.processor()])])
+
+
 @cache
 def _cpuinfo() -> str:
     path = Path("/proc/cpuinfo")

@@ -64,7 +64,7 @@ class Forecast:
         Args:
             tokens: What it learnt from.
             seconds: What it took.
-            fresh: The part of its micro-batches whose size was met for the first time.
+            fresh: The part of its sizes of matrices that were met for the first time.
 
         """
         self._taken += 1

@@ -133,8 +133,9 @@ class TrainingLoop:
         """What sizes the updates to come will have."""
         plan = self._plan()
 
-        def sizes(step: int) -> list[tuple[int, int]]:
-            return [self.passes.size([self._lengths[row] for row in part]) for part in self._portions(plan.rows(step))]
+        def sizes(step: int) -> list[tuple[int, ...]]:
+            parts = [[self._lengths[row] for row in part] for part in self._portions(plan.rows(step))]
+            return [size for lengths in parts for size in self.passes.sizes(lengths)]
 
         return Sizes(sizes, plan.rows_per_step, self.progress.step, self.total)
 

@@ -28,8 +28,8 @@ class Pass(Protocol):
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The tensors of some rows; may be called in another thread."""
 
-    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
-        """Rows and columns of the tensors for rows of these lengths."""
+    def sizes(self, lengths: Sequence[int]) -> list[tuple[int, ...]]:
+        """The sizes of matrices that rows of these lengths make, by which kernels are prepared."""
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss, ready for `backward` where gradients are on."""
@@ -73,9 +73,9 @@ class PlainPass:
         """Padded rows."""
         return _pinned(collate(examples, self._pad), self._device)
 
-    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
+    def sizes(self, lengths: Sequence[int]) -> list[tuple[int, ...]]:
         """As many columns as the longest row has tokens."""
-        return len(lengths), max(lengths)
+        return [(len(lengths), max(lengths))]
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of padded rows."""
@@ -166,11 +166,11 @@ class FastPass:
         made = pack(examples, self._pad) if self._packed else collate(examples, self._pad)
         return _pinned(made, self._device)
 
-    def size(self, lengths: Sequence[int]) -> tuple[int, int]:
-        """One row with all tokens, or padded ones."""
+    def sizes(self, lengths: Sequence[int]) -> list[tuple[int, ...]]:
+        """Padded rows; else one row of all tokens, and in attention each row for itself."""
         if not self._packed:
-            return len(lengths), max(lengths)
-        return 1, -(-sum(lengths) // PACKED_MULTIPLE) * PACKED_MULTIPLE
+            return [(len(lengths), max(lengths))]
+        return [(1, -(-sum(lengths) // PACKED_MULTIPLE) * PACKED_MULTIPLE), *((length,) for length in lengths)]
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of the rows of a batch."""

@@ -20,7 +20,7 @@ from .forecast import Forecast
 class Update:
     """One optimiser update: mean loss over `targets` supervised tokens, gradient norm, rate, tokens, seconds.
 
-    `fresh` is the part of its micro-batches whose size was met for the first time.
+    `fresh` is the part of its sizes of matrices that were met for the first time.
     """
 
     loss: float

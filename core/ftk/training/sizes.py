@@ -1,4 +1,4 @@
-"""Which updates meet sizes of micro-batches for the first time: kernels are prepared for these, and that takes time."""
+"""Which updates meet sizes of matrices for the first time: kernels are prepared for these, and that takes time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MOST_ROWS = 20_000
 
 
 class Sizes:
-    """The parts of updates whose micro-batches have new sizes, from an update on.
+    """The parts of the sizes of updates that are new, from an update on.
 
     A process that goes on with a run meets all sizes anew.
 
     Args:
-        sizes: The sizes of the micro-batches of an update.
+        sizes: The sizes of matrices that an update meets.
         rows: Rows of an update.
         first: The update to begin with, from 0.
         total: Updates of the run.
@@ -32,7 +32,7 @@ class Sizes:
         self._left = [*reversed([*accumulate(reversed(self._fresh))]), 0.0]
 
     def fresh(self, step: int) -> float:
-        """The part of the micro-batches of update `step` that have sizes met for the first time; 0 far ahead."""
+        """The part of the sizes of update `step` that are met for the first time; 0 far ahead."""
         place = step - self._first
         return self._fresh[place] if 0 <= place < len(self._fresh) else 0.0
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ... import files
+from ... import files, hardware
 
 LAYER_LISTS = ("layers", "h")
 """Where transformers' decoders keep their layers."""
 
 
 def folder() -> Path:
-    """Where compiled code is kept: where the user has told torch to, else in ftk's cache."""
-    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or files.cache_dir() / "compiled")
+    """Where compiled code is kept: where the user has told torch to, else in ftk's cache.
+
+    There each kind of processor has a folder of its own. What torch keeps is written for the width of its vectors, and
+    torch does not look at that when it takes it up again: on another processor, or on this one when it is told to use
+    fewer instructions, the code writes beyond its arrays (seen with torch 2.13). Several kinds may well meet a cache:
+    it may lie on a volume that moves from machine to machine.
+    """
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if given and not _is_torchs_own(Path(given)):
+        return Path(given)
+    told = os.environ.get("ATEN_CPU_CAPABILITY", "")
+    kind = hashlib.sha256(f"{hardware.instructions()} {told} {metadata.version('torch')}".encode()).hexdigest()[:16]
+    return files.cache_dir() / "compiled" / kind
+
+
+def _is_torchs_own(given: Path) -> bool:
+    """Whether torch has named the folder itself, which it does by the way when parts of it are imported."""
+    return given.parent == Path(tempfile.gettempdir()) and given.name.startswith("torchinductor_")
 
 
 def keep_compiled_in_cache() -> None:
