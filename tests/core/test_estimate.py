@@ -82,7 +82,7 @@ def test_layers_that_were_compiled_here_are_compiled_soon(monkeypatch: pytest.Mo
         return found.parts["compile"]
 
     first = compiling()
-    assert first > 20
+    assert first > 10
     config = look("gpt2", max_steps=50, compile=True, device="cpu").plan.config
     name = compile_times.key(describe("gpt2"), config)
     compile_times.note(name, 38.0)  # a first time; the second looks up what is there

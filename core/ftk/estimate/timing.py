@@ -26,8 +26,9 @@ _READ = 8e8
 """Bytes a second in which weights are read and brought into place."""
 _QUANTISED = {"cpu": 6e7, "cuda": 1.5e9}
 """Weights a second that are quantised to 4 bits while they are loaded."""
-_COMPILED = 45.0
-"""Seconds that compiling a model's layers takes the first time; kept for the runs that follow."""
+_COMPILED = 20.0
+"""Seconds that compiling a model's layers takes the first time, with what it holds up after it: 12 to 17 were measured
+on two AVX-512 cores, more on slower ones. Kept for the runs that follow."""
 _SAVED, _WRITTEN = 0.3, 2e8
 """Seconds of a checkpoint, and the bytes a second that it is written with where training waits for it."""
 _COPIED_UP_TO = 512 << 20
