@@ -183,7 +183,7 @@ def census(model: Any) -> Census:
     stored = weights = unpacked = adapters = parameters = packed_ones = 0
     item = model.get_input_embeddings().weight.element_size()
     by_layer = {id(module.weight): module for module in packed(model)}
-    fused = {id(layer.get_base_layer().weight) for layer in lora.fusible(model)}
+    fused = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in lora.fusible(model)}
     trained_ones: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
