@@ -351,8 +351,10 @@ def test_compiled_layers_agree_with_plain_ones(
 
 
 def test_a_failing_compiler_is_told_and_training_goes_on(
-    model_folder: Folders, monkeypatch: pytest.MonkeyPatch
+    model_folder: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("No space left on device")
 
