@@ -10,9 +10,10 @@ its own with caches of its own, so that the first repeat is a cold start.
 Tokens are real ones, without padding. `tokens/s` leaves out the first step; `with first` counts from the beginning of
 the training call, so that it holds what happens once, such as compiling in ftk. All draw the rows in an order of their
 own, so that losses are to be compared over whole passes; TRL's are somewhat lower because it also learns the line break
-after each answer, a token that is nearly free. The limit is the rate at which this machine multiplies matrices (the better of two
-measurements, before and after), over 4 operations a weight and token; who computes the head only where something is
-learnt needs fewer, so it is a yardstick. Everything must run on an otherwise idle machine; a busy one is told of.
+after each answer, a token that is nearly free. The limit is the rate at which this machine multiplies matrices (the
+better of two measurements, before and after), over 4 operations a weight and token; who computes the head only where
+something is learnt needs fewer, so it is a yardstick. Everything must run on an otherwise idle machine; a busy one is
+told of.
 
 On a GPU, peak memory is what torch allocated there; else it is the largest resident set of the process.
 """

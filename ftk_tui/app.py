@@ -119,7 +119,7 @@ class FtkApp(Common):
     ) -> None:
         super().__init__(terminal)
         self._loop_of_ours: asyncio.AbstractEventLoop | None = None
-        self._collector = smooth.Collector()
+        self._collector, self._turns = smooth.Collector(), smooth.Turns()
         self._early: list[Callable[[], object]] = []
         self._wizard, self._session = wizard, session
         self._detect, self._begin = detect, begin
@@ -176,6 +176,7 @@ class FtkApp(Common):
         for callback in self._early:
             self.call_later(callback)
         self.set_interval(TAKE_EVERY_S, self._take)
+        self._turns.shorten()
         smooth.load_apart(self._collector.wait)
         self.set_interval(1.0, self._collector.look)
         self.call_after_refresh(self._look_around)
@@ -183,8 +184,9 @@ class FtkApp(Common):
             self.go(self._begin)
 
     def on_unmount(self) -> None:
-        """Leave Python's garbage collector as it was."""
+        """Leave Python as it was."""
         self._collector.leave()
+        self._turns.leave()
 
     @work(thread=True, exit_on_error=False, group="look-around")
     def _look_around(self) -> None:

@@ -85,3 +85,12 @@ def test_there_are_no_full_collections_while_modules_come(
     assert gc.get_threshold()[2] > 1_000_000
     collector.leave()
     assert gc.get_threshold() == usual
+
+
+def test_threads_take_turns_often_until_the_app_is_left() -> None:
+    usual = sys.getswitchinterval()
+    turns = smooth.Turns()
+    turns.shorten()
+    assert sys.getswitchinterval() < 0.001 < usual
+    turns.leave()
+    assert sys.getswitchinterval() == pytest.approx(usual)

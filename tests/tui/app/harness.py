@@ -366,15 +366,15 @@ async def loop_gaps(seconds: float, during: Awaitable[Any] | None = None) -> lis
     """How long the event loop lets a timer of 10 ms wait: the gaps, in seconds and in order, longest last.
 
     Args:
-        seconds: How long to look.
-        during: What goes on meanwhile; waited for at the end.
+        seconds: How long to look at least.
+        during: What goes on meanwhile; it is looked on until its end.
 
     """
     gaps: list[float] = []
     task = asyncio.ensure_future(during) if during else None
     end = last = time.perf_counter()
     end += seconds
-    while last < end:
+    while last < end or (task and not task.done()):
         await asyncio.sleep(0.01)
         now = time.perf_counter()
         gaps.append(now - last)
