@@ -123,7 +123,7 @@ def number(value: float, *, gap: float, most: float) -> str:
     gap = max(gap, most * 1e-12)
     if most >= 1e15 or most < 1e-3:
         power = math.floor(math.log10(most) + 1e-9)
-        return f"{value / 10**power:.{_digits(gap / 10**power)}f}e{power}"
+        return f"{value / 10**power:.{_digits(min(gap, most) / 10**power)}f}e{power}"
     fitting = ((size, name) for size, name in _PREFIXES if most >= 10 * size or most >= size <= gap)
     factor, prefix = next(fitting, (1.0, ""))
     return f"{value / factor:.{_digits(gap / factor)}f}{prefix}"
