@@ -88,6 +88,7 @@ class Session:
         self.last: dict[str, Event] = {}
         """The last event of each kind."""
         self._ending: Event | None = None
+        self._cut = False
         self._paused = self._stopping = False
         self._bridge = Bridge()
         if self._follower:
@@ -202,6 +203,7 @@ class Session:
     def take(self) -> list[Event]:
         """New events, after they were added to `series`, `telemetry`, `log` and `last`; many come in several calls."""
         events = self._bridge.take(_AT_ONCE)
+        self._cut = len(events) == _AT_ONCE
         for event in events:
             self._add(event)
         if self._sampler and self._ending:
@@ -210,8 +212,8 @@ class Session:
 
     @property
     def behind(self) -> bool:
-        """Whether there is more to take at once."""
-        return self._bridge.waiting > 0
+        """Whether more was waiting than was taken; what comes just now waits for the next time."""
+        return self._cut and self._bridge.waiting > 0
 
     def _add(self, event: Event) -> None:
         self.last[event.kind] = event
