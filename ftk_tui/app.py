@@ -176,7 +176,7 @@ class FtkApp(Common):
         for callback in self._early:
             self.call_later(callback)
         self.set_interval(TAKE_EVERY_S, self._take)
-        self._turns.shorten()
+        self._turns.shorten(self._loop_of_ours)
         smooth.load_apart(self._collector.wait)
         self.set_interval(1.0, self._collector.look)
         self.call_after_refresh(self._look_around)

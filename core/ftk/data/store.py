@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import DataError
 from . import rows as rows_module
-from .mapped import Mapped
+from .mapped import Mapped, column
 from .rows import Row
 
 FORMAT = 6
@@ -160,10 +160,10 @@ class Store:
         self.info = info
         self._mapped = mapped
         self._payloads = table.column("payload")
-        self._sources = _array(table, "source")
-        self._numbers = _array(table, "number")
-        self.held_out = _array(table, "held_out").astype(bool)
-        self.digests = _array(table, "digest")
+        self._sources = column(table, "source")
+        self._numbers = column(table, "number")
+        self.held_out = column(table, "held_out").astype(bool)
+        self.digests = column(table, "digest")
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -206,17 +206,3 @@ class Store:
     def row(self, index: int) -> Row:
         """A row."""
         return rows_module.from_payload(self.payload(index), self.origin(index))
-
-
-def _array(table: Any, name: str) -> Any:
-    """A column of numbers as numpy's; pyarrow's own way imports pandas, which takes half a second."""
-    import numpy as np
-    import pyarrow as pa
-
-    column = table.column(name)
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
-    if len(chunks) == 1:
-        return chunks[0]
-    return np.concatenate(chunks) if chunks else np.empty(0, column.type.to_pandas_dtype())

@@ -14,7 +14,7 @@ from typing import Any, overload
 from . import cache, encoding
 from .dataset import Rows
 from .encoding import Encoded, Example, Shape
-from .mapped import Mapped
+from .mapped import Mapped, column, numbers
 from .masking import Marked
 from .store import FORMAT
 
@@ -64,8 +64,8 @@ class TokenStore:
         self.info: dict[str, Any] = json.loads((folder / "info.json").read_text(encoding="utf-8"))
         self._tokens = [_flat(chunk) for chunk in table.column("tokens").chunks]
         self._spans = [_flat(chunk) for chunk in table.column("spans").chunks]
-        self.positions = table.column("position").to_numpy()
-        self.targets = table.column("targets").to_numpy()
+        self.positions = column(table, "position")
+        self.targets = column(table, "targets")
         lengths = [np.diff(offsets) for offsets, _ in self._tokens]
         self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
 
@@ -77,7 +77,7 @@ class TokenStore:
 
 
 def _flat(chunk: Any) -> tuple[Any, Any]:
-    return chunk.offsets.to_numpy(), chunk.values.to_numpy()
+    return numbers(chunk.offsets), numbers(chunk.values)
 
 
 def _item(flat: tuple[Any, Any], index: int) -> list[int]:
