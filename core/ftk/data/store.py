@@ -123,10 +123,10 @@ class Writer:
         """Append a row."""
         payload = row.payload()
         self._total.update(payload.encode() + b"\n")
-        for column, value in zip(
+        for values, value in zip(
             self._columns, (payload, source, number, held_out, rows_module.digest(payload)), strict=True
         ):
-            column.append(value)
+            values.append(value)
         self.rows += 1
         if len(self._columns[0]) >= _BATCH:
             self._flush()

@@ -20,6 +20,8 @@ from .timeline import Peak
 
 _CHUNK = 2**24
 """Logits of a chunk of the loss, as `training.fast.head` has it."""
+_CACHED = 2**19
+"""Logits that a processor works on at once, as `training.fast.head` has it."""
 _NORM_BACK = 20
 """Bytes for each number of the width that the backward pass of a norm in float32 takes at once."""
 
@@ -155,14 +157,15 @@ def _padded(sizes: Sizes, settings: Settings) -> int:
 
 
 def _loss(sizes: Sizes, settings: Settings, card: Card | None, tokens: int) -> int:
-    """Bytes that the loss takes at most: a chunk's logits and their logarithms, or all of them."""
+    """Bytes that the loss takes at most: a chunk's logits, and the logarithms of those worked on at once; or all."""
     item = settings.item
     targets = max(1, round(tokens * settings.supervised))
-    stream = item * targets * sizes.hidden
-    chunk = targets
-    if settings.fast:
-        chunk = min(targets, max(1, _CHUNK // sizes.vocabulary))
-    logits = chunk * sizes.vocabulary * (8 if item == 4 or settings.fast else 10)  # in float32, and their logarithms
-    if sizes.capped:
-        logits += chunk * sizes.vocabulary * item
-    return int(logits + 2 * stream + item * tokens * sizes.hidden)
+    rest = int(2 * item * targets * sizes.hidden + item * tokens * sizes.hidden)
+    bent = item if sizes.capped else 0
+    if not settings.fast:
+        return int(targets * sizes.vocabulary * ((8 if item == 4 else 10) + bent)) + rest
+    chunk = min(targets, max(1, _CHUNK // sizes.vocabulary))
+    if card is None:
+        few = min(chunk, max(1, _CACHED // sizes.vocabulary))
+        return sizes.vocabulary * (chunk * item + few * ((4 if item == 4 else 8) + 2 * bent)) + rest
+    return sizes.vocabulary * chunk * (item + 4 + 2 * bent) + rest

@@ -182,7 +182,7 @@ def _few(starts: list[int]) -> list[int]:
 
 
 class Attention(TorchFunctionMode):  # type: ignore[misc]
-    """Within it, torch's fused attention is the kernel that the device would take, not the meta device's.
+    """Within it, torch's fused attention and softmax are the kernels that the device would take, not meta's.
 
     Args:
         on_cpu: Whether the computation would run on a processor, else on a GPU.
@@ -197,6 +197,8 @@ class Attention(TorchFunctionMode):  # type: ignore[misc]
         """Call a function, or what stands for it."""
         if func is functional.scaled_dot_product_attention:
             return self._attention(*args, **(kwargs or {}))
+        if func is torch.log_softmax and not self._on_cpu:  # a GPU's kernel makes no copy in float32 first
+            return args[0].new_empty(args[0].shape, dtype=(kwargs or {}).get("dtype"))
         return func(*args, **(kwargs or {}))
 
     def _attention(

@@ -71,7 +71,7 @@ class Tracer:
         capped = bool(getattr(text, "attn_logit_softcapping", None))
         half = self._settings.precision != "float32"
         self.packs = self._card is None or (half and self._card.packs_rows and not capped)
-        made._packed = self.packs
+        made._packed, made._cached = self.packs, self._card is None
         if self.packs:
             _register()
             text._attn_implementation = attention.NAME if self._card else _ATTENTION

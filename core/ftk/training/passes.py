@@ -136,6 +136,7 @@ class FastPass:
         self._output = self._base.get_output_embeddings()
         text = self._base.config.get_text_config()
         self._cap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
+        self._cached = device.type == "cpu"
         self._random = config.lora_dropout > 0
         self._longest = max(config.max_length, PACKED_MULTIPLE)
         self._places = min(config.max_length, int(getattr(text, "max_position_embeddings", 0) or config.max_length))
@@ -181,7 +182,7 @@ class FastPass:
         bias = getattr(self._output, "bias", None)
         if self._output.weight.requires_grad:
             return head.trained_loss(hidden, self._output, labels, self._cap)
-        found: Tensor = head.ChunkedLoss.apply(hidden, self._output.weight, bias, labels, self._cap)
+        found: Tensor = head.ChunkedLoss.apply(hidden, self._output.weight, bias, labels, self._cap, self._cached)
         return found
 
     def _hidden(self, batch: Batch) -> Tensor:

@@ -228,15 +228,19 @@ def test_an_adapter_that_is_switched_off_is_off_in_the_fast_path_too() -> None:
 
 @pytest.mark.parametrize("cap", [0.0, 5.0])
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_chunked_loss_is_cross_entropy(cap: float, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_chunked_loss_is_cross_entropy(
+    cap: float, bias: bool, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ftk.training.fast import head
 
     monkeypatch.setattr(head, "_CHUNK_ELEMENTS", 64 * 7)
+    monkeypatch.setattr(head, "_CACHED_ELEMENTS", 64 * 3)
     torch.manual_seed(0)
     weight, offset = torch.randn(64, 16), torch.randn(64) if bias else None
     labels = torch.randint(0, 64, (20,))
     one, two = (torch.randn(20, 16, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
-    found = ChunkedLoss.apply(one, weight, offset, labels, cap)
+    found = ChunkedLoss.apply(one, weight, offset, labels, cap, cached)
     logits = functional.linear(two, weight, offset)
     logits = torch.tanh(logits / cap) * cap if cap else logits
     expected = functional.cross_entropy(logits, labels, reduction="sum")
@@ -246,9 +250,10 @@ def test_the_chunked_loss_is_cross_entropy(cap: float, bias: bool, monkeypatch: 
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_without_supervised_tokens_has_no_loss() -> None:
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_batch_without_supervised_tokens_has_no_loss(cached: bool) -> None:
     hidden = torch.randn(0, 16, requires_grad=True)
-    loss = ChunkedLoss.apply(hidden, torch.randn(64, 16), None, torch.zeros(0, dtype=torch.long), 0.0)
+    loss = ChunkedLoss.apply(hidden, torch.randn(64, 16), None, torch.zeros(0, dtype=torch.long), 0.0, cached)
     loss.backward()
     assert loss.item() == 0.0
 

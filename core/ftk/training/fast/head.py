@@ -15,14 +15,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _CHUNK_ELEMENTS = 2**24
-"""Logits of a chunk: 64 MB in float32, which is what a chunk costs in memory."""
+"""Logits of a chunk: 32 MB in 16-bit numbers."""
+_CACHED_ELEMENTS = 2**19
+"""Logits that a CPU works on at once: 2 MB in float32."""
 
 
 class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
     """The cross-entropy summed over positions, in float32, for a head that is not trained."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, cap: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, cap: float, cached: bool
+    ) -> Tensor:
         """Compute loss and gradient together.
 
         Args:
@@ -32,32 +36,22 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
             bias: (vocabulary,) or None.
             labels: (positions,), the tokens that should follow.
             cap: Logits become cap * tanh(logit / cap); 0: they stay.
+            cached: Work on so few positions at once that their numbers stay in a processor's caches. A GPU would wait
+                for each.
 
         """
         wanted = ctx.needs_input_grad[0]
         grad = torch.empty_like(hidden) if wanted else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         chunk = max(1, _CHUNK_ELEMENTS // weight.shape[0])
+        rows = max(1, _CACHED_ELEMENTS // weight.shape[0]) if cached else chunk
         for begin in range(0, hidden.shape[0], chunk):
             part = slice(begin, begin + chunk)
             logits = functional.linear(hidden[part], weight, bias)
-            bent = torch.tanh(logits / cap) if cap else None
-            scores = logits if bent is None else bent * cap
-            del logits  # what a chunk no longer needs goes at once: here a step takes the most memory
-            if not scores.is_cuda:  # on a CPU, log_softmax would make this copy and hold both
-                scores = scores.float()
-            chances = torch.log_softmax(scores, -1, dtype=torch.float32)
-            del scores
-            places = labels[part, None]
-            total -= chances.gather(1, places).sum()
-            if grad is None:
-                continue
-            slope = chances.exp_().scatter_add_(1, places, -torch.ones_like(places, dtype=torch.float32))
-            if bent is not None:
-                slope *= 1 - bent.float().square()
-            chances = slope = slope.to(weight.dtype)
-            torch.mm(slope, weight, out=grad[part])
-            del chances, slope, bent
+            for few, places in zip(logits.split(rows), labels[part].split(rows), strict=True):
+                total -= _chances(few, places[:, None], cap, slope=grad is not None)
+            if grad is not None:
+                torch.mm(logits, weight, out=grad[part])
         ctx.save_for_backward(grad)
         return total
 
@@ -66,7 +60,21 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradient that the forward pass found."""
         (grad,) = ctx.saved_tensors
-        return grad * factor, None, None, None, None
+        return grad * factor, None, None, None, None, None
+
+
+def _chances(logits: Tensor, places: Tensor, cap: float, *, slope: bool) -> Tensor:
+    """The logarithm of the chances of tokens, summed; the logits are overwritten by the slope of the loss, if wanted."""
+    bent = torch.tanh(logits / cap) if cap else None
+    scores = logits if bent is None else bent * cap
+    chances = torch.log_softmax(scores, -1, dtype=torch.float32)
+    found = chances.gather(1, places).sum()
+    if slope:
+        chances.exp_().scatter_add_(1, places, -torch.ones_like(places, dtype=torch.float32))
+        if bent is not None:
+            chances *= 1 - bent.float().square()
+        logits.copy_(chances)
+    return found
 
 
 def trained_loss(hidden: Tensor, output: Any, labels: Tensor, cap: float) -> Tensor:
