@@ -20,6 +20,8 @@ _WINDOW = 16  # steps whose rows are grouped by length: wide enough to save padd
 
 PACKED_MULTIPLE = 16
 """Rows without padding are filled up to a multiple of this: matmuls like it, and fewer shapes are met."""
+_SIZES_AN_OCTAVE = 16
+"""Different sizes between a number of tokens and its double where they are to be few."""
 
 
 @dataclass(frozen=True)
@@ -157,21 +159,36 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     return Batch(input_ids, predict, labels, tokens, int(labels.numel()), attention_mask=attention_mask)
 
 
-def pack(examples: Sequence[Example], pad: int) -> Batch:
+def filled(tokens: int, *, few: bool) -> int:
+    """How many tokens a micro-batch without padding is filled up to.
+
+    Args:
+        tokens: Its own.
+        few: Fill up so far that sizes come again: by 3 % on average, and 6 at most from 256 tokens on.
+
+    """
+    step = PACKED_MULTIPLE
+    if few:
+        step = max(step, (1 << (tokens - 1).bit_length()) // (2 * _SIZES_AN_OCTAVE))
+    return -(-tokens // step) * step
+
+
+def pack(examples: Sequence[Example], pad: int, *, few: bool = False) -> Batch:
     """Lay examples one after another, without padding between them.
 
-    The whole is filled up to `PACKED_MULTIPLE` with a last row of padding that nobody learns from.
+    The whole is filled up with a last row of padding that nobody learns from.
 
     Args:
         examples: The rows of a micro-batch.
         pad: The id of the padding token; what it is does not matter.
+        few: Have few different sizes, see `filled`.
 
     """
     import torch
 
     sizes = [len(example) for example in examples]
     tokens = sum(sizes)
-    if rest := -tokens % PACKED_MULTIPLE:
+    if rest := filled(tokens, few=few) - tokens:
         sizes.append(rest)
     input_ids = torch.full((1, sum(sizes)), pad, dtype=torch.long)
     predict = torch.zeros(input_ids.shape, dtype=torch.bool)
@@ -182,6 +199,7 @@ def pack(examples: Sequence[Example], pad: int) -> Batch:
         predict[0, begin : end - 1] = torch.tensor(example.supervised[1:], dtype=torch.bool)
         begin = end
     labels = torch.roll(input_ids, -1, dims=1)[predict]
-    positions = torch.cat([torch.arange(size) for size in sizes])[None]
+    positions = torch.cat([torch.arange(len(example)) for example in examples])
+    positions = torch.nn.functional.pad(positions, (0, rest))[None]  # a model may know no higher ones than rows have
     starts = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32)
     return Batch(input_ids, predict, labels, tokens, int(labels.numel()), position_ids=positions, starts=starts)

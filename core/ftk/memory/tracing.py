@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.batches import PACKED_MULTIPLE, Batch
+from ..data.batches import PACKED_MULTIPLE, Batch, filled
 from ..training import passes
 from ..training.fast import attention, compiling, lora
 from . import hollow
@@ -52,7 +52,7 @@ class Tracer:
         kept, self._alike = hollow.shorten(base)
         self._names = [self._alike[number] for number in kept]
         self._decoder = getattr(base, base.base_model_prefix)
-        self.packs = False
+        self.packs = self._few = False
         self._pass = self._make_pass(base, unpacked)
 
     def _make_pass(self, base: Any, unpacked: bool) -> Any:
@@ -72,6 +72,7 @@ class Tracer:
         half = self._settings.precision != "float32"
         self.packs = self._card is None or (half and self._card.packs_rows and not capped)
         made._packed, made._cached = self.packs, self._card is None
+        made._few = self._few = half and self._card is None
         if self.packs:
             _register()
             text._attn_implementation = attention.NAME if self._card else _ATTENTION
@@ -127,7 +128,7 @@ class Tracer:
         tokens = rows * length
         targets = max(1, round(rows * (length - 1) * self._settings.supervised))
         sizes = [length] * rows
-        if self.packs and (rest := -tokens % PACKED_MULTIPLE):
+        if self.packs and (rest := filled(tokens, few=self._few) - tokens):
             sizes.append(rest)
         total = sum(sizes)
         shape = (1, total) if self.packs else (rows, length)

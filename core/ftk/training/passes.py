@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..config import RunConfig
-from ..data.batches import PACKED_MULTIPLE, Batch, collate, pack
+from ..data.batches import PACKED_MULTIPLE, Batch, collate, filled, pack
 from ..data.encoding import Example
 from ..events import Warned
 from ..hardware import compile_obstacle, usable_memory
 from ..models.adapters import FAST_ARCHITECTURES, is_adapted
-from .fast import attention, compiling, head, lora
+from .fast import attention, compiling, head, lora, row_kernels
 from .loss import SupervisedHead, summed_loss
 
 _WARM_UP_TOKENS = 80
@@ -137,6 +137,7 @@ class FastPass:
         text = self._base.config.get_text_config()
         self._cap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
         self._cached = device.type == "cpu"
+        self._few = few_sizes(self._base, device)
         self._random = config.lora_dropout > 0
         self._longest = max(config.max_length, PACKED_MULTIPLE)
         self._places = min(config.max_length, int(getattr(text, "max_position_embeddings", 0) or config.max_length))
@@ -164,14 +165,17 @@ class FastPass:
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """Rows one after another, or padded where attention cannot tell them apart."""
-        made = pack(examples, self._pad) if self._packed else collate(examples, self._pad)
+        made = pack(examples, self._pad, few=self._few) if self._packed else collate(examples, self._pad)
         return _pinned(made, self._device)
 
     def sizes(self, lengths: Sequence[int]) -> list[tuple[int, ...]]:
         """Padded rows; else one row of all tokens, and in attention each row for itself."""
         if not self._packed:
             return [(len(lengths), max(lengths))]
-        return [(1, -(-sum(lengths) // PACKED_MULTIPLE) * PACKED_MULTIPLE), *((length,) for length in lengths)]
+        return [(1, filled(sum(lengths), few=self._few)), *((self._row(length),) for length in lengths)]
+
+    def _row(self, length: int) -> int:
+        return row_kernels.filled(length) if self._few else length
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of the rows of a batch."""
@@ -282,6 +286,16 @@ def packs(base: Any, device: torch.device) -> bool:
     except ImportError:
         return False
     return True
+
+
+def few_sizes(base: Any, device: torch.device) -> bool:
+    """Whether sizes of matrices should come again: oneDNN prepares a kernel for each.
+
+    It does for products of 16-bit numbers on a processor: 110 ms for each new number of tokens and 30 for each length
+    of a row (SmolLM2, two cores), a quarter of the time of a step before sizes were made to come again. MKL, which
+    multiplies in float32, prepares nothing, and neither do GPUs.
+    """
+    return bool(device.type == "cpu" and base.dtype != torch.float32)
 
 
 def room_to_dequantise(model: Any) -> bool:

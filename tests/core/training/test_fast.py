@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ftk import SimpleTrainer
 from ftk.config import RunConfig, build
+from ftk.data.batches import filled, pack
 from ftk.data.encoding import Example
 from ftk.errors import FtkError
 from ftk.events import Warned
@@ -110,6 +111,31 @@ def test_matmuls_over_blocks_agree_with_the_fused_kernel(monkeypatch: pytest.Mon
     assert_same(both(adapted("llama", max_position_embeddings=512), rows(LONG)), 1e-5)
 
 
+@pytest.mark.parametrize("window", [20, 400])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_blocks_that_are_filled_up_give_the_same(
+    architecture: str, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_kernels, "fused", lambda query, form: False)
+    monkeypatch.setattr(row_kernels, "_step", lambda kind: 32)
+    monkeypatch.setattr(passes, "few_sizes", lambda base, device: True)
+    model = adapted(architecture, sliding_window=window, max_position_embeddings=512)
+    for lengths in (SHORT, LONG):
+        assert_same(both(model, rows(lengths)), 1e-5)
+
+
+def test_sizes_of_matrices_come_again_in_16_bit_numbers() -> None:
+    draw = random.Random(0)
+    wanted = [[draw.randrange(30, 512) for _ in range(4)] for _ in range(200)]
+    for precision, most in ((torch.bfloat16, 70), (torch.float32, 600)):
+        made = FastPass(adapted("llama").to(precision), 0, CPU, settings(), _fail)
+        found = {size for lengths in wanted for size in made.sizes(lengths)}
+        assert most / 2 < len(found) <= most
+        batch = made.batch(rows((41, 200, 99)))
+        assert batch.input_ids.shape == made.sizes((41, 200, 99))[0]
+        made.close()
+
+
 @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3_text", "phi3"])
 def test_sliding_windows_are_kept(architecture: str) -> None:
     model = adapted(architecture, sliding_window=20, max_position_embeddings=512)
@@ -133,7 +159,7 @@ def test_no_row_sees_another(fused: bool, precision: torch.dtype, monkeypatch: p
         monkeypatch.setattr(row_kernels, "fused", lambda query, form: False)
     model = adapted("llama").to(precision)
     made = FastPass(model, 0, CPU, settings(), _fail)
-    mine, one, other = rows((48,), 1)[0], rows((80,), 2)[0], rows((80,), 3)[0]
+    mine, one, other = rows((41,), 1)[0], rows((83,), 2)[0], rows((83,), 3)[0]
     silent = [Example(row.tokens, (False,) * len(row), row.origin) for row in (one, other)]
     first = gradients(made, model, [silent[0], mine])
     second = gradients(made, model, [silent[1], mine])
@@ -397,3 +423,16 @@ def test_a_machine_without_a_compiler_says_so(model_folder: Folders, monkeypatch
     (warning,) = run.of("warning")
     assert "no C++ compiler" in warning.message
     assert len(run.losses) == 2
+
+
+def test_what_fills_a_batch_up_is_little_and_is_learnt_by_nobody() -> None:
+    for tokens in range(1, 5000):
+        full = filled(tokens, few=True)
+        assert tokens <= full <= max(tokens + 15, tokens * 1.0625 + 1) and full % 16 == 0
+        assert filled(full, few=True) == full
+    assert len({filled(tokens, few=True) for tokens in range(512, 4096)}) <= 3 * 16 + 1
+    examples = rows((300, 301, 420))
+    batch = pack(examples, 0, few=True)
+    assert batch.input_ids.shape == (1, 1024) and batch.starts.tolist() == [0, 300, 601, 1021, 1024]
+    assert not batch.predict[0, 1020:].any() and batch.tokens == 1021
+    assert int(batch.position_ids.max()) == 419

@@ -18,6 +18,8 @@ _CHUNK_ELEMENTS = 2**24
 """Logits of a chunk: 32 MB in 16-bit numbers."""
 _CACHED_ELEMENTS = 2**19
 """Logits that a CPU works on at once: 2 MB in float32."""
+_STEP = 32
+"""What the last chunk is filled up to, in 16-bit numbers on a CPU."""
 
 
 class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
@@ -47,10 +49,16 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
         rows = max(1, _CACHED_ELEMENTS // weight.shape[0]) if cached else chunk
         for begin in range(0, hidden.shape[0], chunk):
             part = slice(begin, begin + chunk)
-            logits = functional.linear(hidden[part], weight, bias)
-            for few, places in zip(logits.split(rows), labels[part].split(rows), strict=True):
+            inputs = hidden[part]
+            count = inputs.shape[0]
+            if empty := -count % _STEP if cached and weight.dtype != torch.float32 else 0:
+                inputs = functional.pad(inputs, (0, 0, 0, empty))  # see `row_kernels`: sizes should come again
+            logits = functional.linear(inputs, weight, bias)
+            for few, places in zip(logits[:count].split(rows), labels[part].split(rows), strict=True):
                 total -= _chances(few, places[:, None], cap, slope=grad is not None)
-            if grad is not None:
+            if grad is not None and empty:
+                grad[part] = torch.mm(logits, weight)[:count]
+            elif grad is not None:
                 torch.mm(logits, weight, out=grad[part])
         ctx.save_for_backward(grad)
         return total
@@ -64,7 +72,7 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _chances(logits: Tensor, places: Tensor, cap: float, *, slope: bool) -> Tensor:
-    """The logarithm of the chances of tokens, summed; the logits are overwritten by the slope of the loss, if wanted."""
+    """The logarithm of the chances of tokens, summed; the slope of the loss is written over the logits, if wanted."""
     bent = torch.tanh(logits / cap) if cap else None
     scores = logits if bent is None else bent * cap
     chances = torch.log_softmax(scores, -1, dtype=torch.float32)

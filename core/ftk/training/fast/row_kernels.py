@@ -19,6 +19,8 @@ from torch import Tensor
 
 _BLOCK = 256
 """Queries of a block. Smaller ones skip more of the upper triangle, larger ones make better matmuls."""
+_STEP = 32
+"""What blocks are filled up to where sizes should come again; 64 would cost a third more products for rows of 200."""
 
 _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -45,10 +47,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, starts: list[int], form: 
     """
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     if not fused(query, form):
-        for rows, keys in _blocks(starts, form.window):
-            weights, _ = _weights(_grouped(query[rows], key), key[keys], rows, keys, form)
-            mixed = torch.bmm(weights, value[keys].transpose(0, 1))
-            _heads_of(out[rows], key).copy_(mixed.view(_heads_of(out[rows], key).shape))
+        for block in _blocks(starts, form.window, query.dtype):
+            weights, _ = _weights(_grouped(query, key, block), _seen(key, block), block, form)
+            _put(out, torch.bmm(weights, _seen(value, block).transpose(0, 1)), key, block)
         return out, query.new_empty(0)
     sums = query.new_empty(query.shape[:2])
     for row in map(slice, starts, starts[1:]):
@@ -76,16 +77,16 @@ def backward(
                 torch.sum(part[0].unflatten(0, (key.shape[1], -1)), 1, out=whole[row].transpose(0, 1))
         return grad_query, grad_key, grad_value
     inner = torch.linalg.vecdot(grad, out)[..., None]
-    for rows, keys in _blocks(starts, form.window):
-        queries, wanted = _grouped(query[rows], key), _grouped(grad[rows], key)
-        weights, bent = _weights(queries, key[keys], rows, keys, form)
-        grad_value[keys] += torch.bmm(weights.transpose(1, 2), wanted).transpose(0, 1)
-        scores = torch.bmm(wanted, value[keys].permute(1, 2, 0)).sub_(_grouped(inner[rows], key)).mul_(weights)
+    for block in _blocks(starts, form.window, query.dtype):
+        queries, wanted = _grouped(query, key, block), _grouped(grad, key, block)
+        keys, values = _seen(key, block), _seen(value, block)
+        weights, bent = _weights(queries, keys, block, form)
+        grad_value[block.keys] += _heads_last(torch.bmm(weights.transpose(1, 2), wanted), block)
+        scores = torch.bmm(wanted, values.permute(1, 2, 0)).sub_(_grouped(inner, key, block)).mul_(weights)
         if bent is not None:
             scores.mul_(bent)
-        found = _scaled(scores, key[keys].transpose(0, 1), form.scale)
-        _heads_of(grad_query[rows], key).copy_(found.view(_heads_of(grad_query[rows], key).shape))
-        grad_key[keys] += _scaled(scores.transpose(1, 2), queries, form.scale).transpose(0, 1)
+        _put(grad_query, _scaled(scores, keys.transpose(0, 1), form.scale), key, block)
+        grad_key[block.keys] += _heads_last(_scaled(scores.transpose(1, 2), queries, form.scale), block)
     return grad_query, grad_key, grad_value
 
 
@@ -101,12 +102,48 @@ def _wide(query: Tensor, *others: Tensor) -> list[Tensor]:
     return [part.transpose(0, 1)[None] for part in (query, *repeated)]
 
 
-def _blocks(starts: list[int], window: int) -> Iterator[tuple[slice, slice]]:
+class _Block(NamedTuple):
+    """Queries of a row and the keys that they may see; `filling` empty ones follow both."""
+
+    queries: slice
+    keys: slice
+    filling: int
+
+    @property
+    def height(self) -> int:
+        """Queries with the empty ones."""
+        found: int = self.queries.stop - self.queries.start + self.filling
+        return found
+
+    @property
+    def width(self) -> int:
+        """Keys with the empty ones."""
+        found: int = self.keys.stop - self.keys.start + self.filling
+        return found
+
+
+def _blocks(starts: list[int], window: int, kind: torch.dtype) -> Iterator[_Block]:
     """Queries and the keys that they may see, block by block and row by row."""
+    step = _step(kind)
     for start, end in pairwise(starts):
         for first in range(start, end, _BLOCK):
             last = min(first + _BLOCK, end)
-            yield slice(first, last), slice(max(start, first - window + 1) if window else start, last)
+            keys = slice(max(start, first - window + 1) if window else start, last)
+            yield _Block(slice(first, last), keys, (first - last) % step)
+
+
+def _step(kind: torch.dtype) -> int:
+    """What blocks are filled up to a multiple of.
+
+    In 16-bit numbers oneDNN prepares a kernel for every size of a product and keeps it: 30 ms and some megabytes for
+    each new length of a row (SmolLM2, two cores). MKL, which multiplies in float32, prepares nothing.
+    """
+    return 1 if kind == torch.float32 else _STEP
+
+
+def filled(length: int) -> int:
+    """What a row's length is filled up to where sizes should come again."""
+    return -(-length // _STEP) * _STEP
 
 
 def _heads_of(part: Tensor, key: Tensor) -> Tensor:
@@ -115,12 +152,32 @@ def _heads_of(part: Tensor, key: Tensor) -> Tensor:
     return part.unflatten(1, (groups, part.shape[1] // groups)).permute(1, 2, 0, 3)
 
 
-def _grouped(part: Tensor, key: Tensor) -> Tensor:
-    """(tokens, heads, width) as (key heads, heads of each x tokens, width): one matmul a key head."""
-    return _heads_of(part, key).reshape(key.shape[1], -1, part.shape[2])
+def _grouped(whole: Tensor, key: Tensor, block: _Block) -> Tensor:
+    """A block's queries as (key heads, heads of each x queries, width): one matmul a key head."""
+    part = _heads_of(whole[block.queries], key)
+    if block.filling:
+        part = torch.nn.functional.pad(part, (0, 0, 0, block.filling))
+    return part.reshape(key.shape[1], -1, whole.shape[2])
 
 
-def _weights(queries: Tensor, keys: Tensor, rows: slice, seen: slice, form: Form) -> tuple[Tensor, Tensor | None]:
+def _seen(whole: Tensor, block: _Block) -> Tensor:
+    """A block's keys or values, (keys, key heads, width)."""
+    part = whole[block.keys]
+    return torch.nn.functional.pad(part, (0, 0, 0, 0, 0, block.filling)) if block.filling else part
+
+
+def _put(whole: Tensor, found: Tensor, key: Tensor, block: _Block) -> None:
+    """Write what was found for a block's queries, as `_grouped` has them."""
+    part = _heads_of(whole[block.queries], key)
+    part.copy_(found.view(*part.shape[:2], block.height, -1)[:, :, : part.shape[2]])
+
+
+def _heads_last(found: Tensor, block: _Block) -> Tensor:
+    """What was found for a block's keys, (key heads, keys, width), as (keys, key heads, width)."""
+    return found[:, : block.width - block.filling].transpose(0, 1)
+
+
+def _weights(queries: Tensor, keys: Tensor, block: _Block, form: Form) -> tuple[Tensor, Tensor | None]:
     """The attention weights of a block (key heads, heads of each x queries, keys), and the cap's derivative."""
     scores = _scaled(queries, keys.permute(1, 2, 0), form.scale)
     bent = None
@@ -128,13 +185,13 @@ def _weights(queries: Tensor, keys: Tensor, rows: slice, seen: slice, form: Form
         bent = torch.tanh(scores.div_(form.cap))
         scores = bent * form.cap
         bent = bent.square_().neg_().add_(1)
-    groups, _, width = scores.shape
-    count = rows.stop - rows.start
-    table = scores.view(groups, -1, count, width)
+    count, width = block.height, block.width
+    table = scores.view(scores.shape[0], -1, count, width)
     if form.window and width > form.window:
-        places = torch.arange(rows.start, rows.stop)[:, None] - torch.arange(seen.start, seen.stop)
+        first, seen = block.queries.start, block.keys.start
+        places = torch.arange(first, first + count)[:, None] - torch.arange(seen, seen + width)
         table.masked_fill_((places < 0) | (places >= form.window), -math.inf)
-    else:  # only the square at the end of the block holds keys that come after their query
+    else:  # only the square at the end of the block holds keys that come after their query, empty ones among them
         table[..., width - count :].add_(_LATER[table.dtype][:count, :count])
     return torch.softmax(scores, -1), bent
 
