@@ -18,6 +18,8 @@ from ..models.adapters import FAST_ARCHITECTURES, is_adapted
 from .fast import attention, compiling, head, lora, row_kernels
 from .loss import SupervisedHead, summed_loss
 
+_KINDS = 4
+"""As many lengths of rows take as long to be met for the first time as one number of all tokens (`few_sizes`)."""
 _WARM_UP_TOKENS = 80
 """A length that equals no width of a known model: the compiler would take the two for one and the same."""
 
@@ -169,10 +171,11 @@ class FastPass:
         return _pinned(made, self._device)
 
     def sizes(self, lengths: Sequence[int]) -> list[tuple[int, ...]]:
-        """Padded rows; else one row of all tokens, and in attention each row for itself."""
+        """Padded rows; else those of all tokens, several times, and in attention each row's for itself."""
         if not self._packed:
             return [(len(lengths), max(lengths))]
-        return [(1, filled(sum(lengths), few=self._few)), *((self._row(length),) for length in lengths)]
+        tokens = filled(sum(lengths), few=self._few)
+        return [*((tokens, kind) for kind in range(_KINDS)), *((self._row(length),) for length in lengths)]
 
     def _row(self, length: int) -> int:
         return row_kernels.filled(length) if self._few else length

@@ -127,12 +127,12 @@ def test_blocks_that_are_filled_up_give_the_same(
 def test_sizes_of_matrices_come_again_in_16_bit_numbers() -> None:
     draw = random.Random(0)
     wanted = [[draw.randrange(30, 512) for _ in range(4)] for _ in range(200)]
-    for precision, most in ((torch.bfloat16, 70), (torch.float32, 600)):
+    for precision, most in ((torch.bfloat16, 200), (torch.float32, 1100)):
         made = FastPass(adapted("llama").to(precision), 0, CPU, settings(), _fail)
         found = {size for lengths in wanted for size in made.sizes(lengths)}
         assert most / 2 < len(found) <= most
         batch = made.batch(rows((41, 200, 99)))
-        assert batch.input_ids.shape == made.sizes((41, 200, 99))[0]
+        assert batch.input_ids.shape[1] == made.sizes((41, 200, 99))[0][0]
         made.close()
 
 
