@@ -13,7 +13,7 @@ _WINDOW = 40
 _FIRST, _LOOKED_AT, _AT_MOST = 8, 12, 1.5
 """The first updates, which may wait for what is done once (memory is had, shapes are compiled), how many they are
 held against, and how many times as long as usual one may count."""
-_FRESH_CPU, _FRESH_WEIGHT, _FRESH_AT_MOST = 0.13, 3.0, 1.0
+_FRESH_CPU, _FRESH_WEIGHT, _FRESH_AT_MOST = 0.3, 3.0, 1.0
 """How much longer an update takes whose micro-batches have sizes that the process meets for the first time, as a part
 of its usual time: what oneDNN's preparing of bfloat16 products was measured to take on a CPU; for how many updates of
 known sizes that counts before these tell; and what is believed at most."""

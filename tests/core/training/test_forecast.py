@@ -106,7 +106,7 @@ def alike(seed: int) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("cost", [0.05, 0.13, 0.2])
+@pytest.mark.parametrize("cost", [0.2, 0.3, 0.38])
 def test_steps_that_prepare_for_new_sizes_say_little_of_those_to_come(seed: int, cost: float) -> None:
     sizes, steps = new_sizes(alike(seed), cost)
     for after in (5, 6, 15):
