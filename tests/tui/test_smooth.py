@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -87,10 +88,35 @@ def test_there_are_no_full_collections_while_modules_come(
     assert gc.get_threshold() == usual
 
 
-def test_threads_take_turns_often_until_the_app_is_left() -> None:
+def test_threads_take_turns_often_while_the_event_loop_waits_and_leave_it_alone_while_it_works() -> None:
+    usual = sys.getswitchinterval()
+    seen: list[float] = []
+
+    async def work() -> None:
+        turns = smooth.Turns()
+        turns.shorten(asyncio.get_running_loop())
+        try:
+            while len(seen) < 3:  # a thread looks while the loop waits for it
+                await asyncio.to_thread(lambda: seen.append(sys.getswitchinterval()))
+                assert sys.getswitchinterval() > usual
+        finally:
+            turns.leave()
+        await asyncio.sleep(0.01)
+        assert sys.getswitchinterval() == pytest.approx(usual)
+        turns.leave()
+
+    asyncio.run(work())
+    assert min(seen) < 0.001 < usual
+    assert sys.getswitchinterval() == pytest.approx(usual)
+
+
+def test_a_loop_of_another_kind_shares_with_all_threads() -> None:
+    class Other(asyncio.AbstractEventLoop):
+        pass
+
     usual = sys.getswitchinterval()
     turns = smooth.Turns()
-    turns.shorten()
-    assert sys.getswitchinterval() < 0.001 < usual
+    turns.shorten(Other())
+    assert sys.getswitchinterval() < 0.001
     turns.leave()
     assert sys.getswitchinterval() == pytest.approx(usual)
