@@ -20,7 +20,7 @@ from .stages import Census, Trace
 if TYPE_CHECKING:
     from .tracing import Tracer
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key: raised when what is traced or written changes."""
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 _known: dict[str, Traces] = {}
