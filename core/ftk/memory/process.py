@@ -22,7 +22,7 @@ _HOLES_BACK, _HOLES_TURN, _HOLES_LOSS = 1.3, 0.6, 0.1
 The heap has no room for a block where the last one of the same size was, because torch asks for 64 bytes of alignment
 and small objects have taken what was cut off. How often is chance: of 20 runs most lie within a third of this."""
 _HOLES_KEPT = 0.88
-"""How much of that where nothing is recomputed: there the loss takes the most, before the backward pass cuts most up."""
+"""How much of that where nothing is recomputed: there the most is taken before the backward pass cuts most up."""
 _HOLES_PLAIN = 1.25
 """How many times as much on the plain path, whose padded rows and separate adapters take more blocks of more sizes."""
 _HOLES_CARD = 0.7
