@@ -33,6 +33,7 @@ _NEVER = 1 << 30
 _MANY = 50
 """Modules that come within a second where something large is being imported; a screen of ours brings fewer."""
 _TURN_S, _OWN_TURN_S = 0.0002, 0.02
+"""How long a thread keeps the interpreter while the event loop wants it, and the loop while a thread wants it."""
 _LIBRARIES = (
     ("libtorch_global_deps.so", os.RTLD_GLOBAL if hasattr(os, "RTLD_GLOBAL") else 0),
     ("libc10.so", 0),

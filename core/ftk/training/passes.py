@@ -175,10 +175,9 @@ class FastPass:
         if not self._packed:
             return [(len(lengths), max(lengths))]
         tokens = filled(sum(lengths), few=self._few)
-        return [*((tokens, kind) for kind in range(_KINDS)), *((self._row(length),) for length in lengths)]
-
-    def _row(self, length: int) -> int:
-        return row_kernels.filled(length) if self._few else length
+        step = row_kernels.size_step(self._base.dtype) if self._few else 1
+        rows = [(-(-length // step) * step,) for length in lengths]
+        return [*((tokens, kind) for kind in range(_KINDS)), *rows]
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The loss of the rows of a batch."""
@@ -292,13 +291,8 @@ def packs(base: Any, device: torch.device) -> bool:
 
 
 def few_sizes(base: Any, device: torch.device) -> bool:
-    """Whether sizes of matrices should come again: oneDNN prepares a kernel for each.
-
-    It does for products of 16-bit numbers on a processor: 110 ms for each new number of tokens and 30 for each length
-    of a row (SmolLM2, two cores), a quarter of the time of a step before sizes were made to come again. MKL, which
-    multiplies in float32, prepares nothing, and neither do GPUs.
-    """
-    return bool(device.type == "cpu" and base.dtype != torch.float32)
+    """Whether sizes of matrices should come again, see `row_kernels.size_step`; GPUs prepare nothing for them."""
+    return device.type == "cpu" and row_kernels.size_step(base.dtype) > 1
 
 
 def room_to_dequantise(model: Any) -> bool:

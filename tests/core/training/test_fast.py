@@ -117,8 +117,7 @@ def test_blocks_that_are_filled_up_give_the_same(
     architecture: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_kernels, "fused", lambda query, form: False)
-    monkeypatch.setattr(row_kernels, "_step", lambda kind: 32)
-    monkeypatch.setattr(passes, "few_sizes", lambda base, device: True)
+    monkeypatch.setattr(row_kernels, "size_step", lambda kind: 32)
     model = adapted(architecture, sliding_window=window, max_position_embeddings=512)
     for lengths in (SHORT, LONG):
         assert_same(both(model, rows(lengths)), 1e-5)

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from .row_kernels import size_step
+
 _CHUNK_ELEMENTS = 2**24
 """Logits of a chunk: 32 MB in 16-bit numbers."""
 _CACHED_ELEMENTS = 2**19
 """Logits that a CPU works on at once: 2 MB in float32."""
-_STEP = 32
-"""What the last chunk is filled up to, in 16-bit numbers on a CPU."""
 
 
 class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
@@ -51,8 +51,8 @@ class ChunkedLoss(torch.autograd.Function):  # type: ignore[misc]
             part = slice(begin, begin + chunk)
             inputs = hidden[part]
             count = inputs.shape[0]
-            if empty := -count % _STEP if cached and weight.dtype != torch.float32 else 0:
-                inputs = functional.pad(inputs, (0, 0, 0, empty))  # see `row_kernels`: sizes should come again
+            if empty := -count % size_step(weight.dtype) if cached else 0:
+                inputs = functional.pad(inputs, (0, 0, 0, empty))
             logits = functional.linear(inputs, weight, bias)
             for few, places in zip(logits[:count].split(rows), labels[part].split(rows), strict=True):
                 total -= _chances(few, places[:, None], cap, slope=grad is not None)

@@ -124,7 +124,7 @@ class _Block(NamedTuple):
 
 def _blocks(starts: list[int], window: int, kind: torch.dtype) -> Iterator[_Block]:
     """Queries and the keys that they may see, block by block and row by row."""
-    step = _step(kind)
+    step = size_step(kind)
     for start, end in pairwise(starts):
         for first in range(start, end, _BLOCK):
             last = min(first + _BLOCK, end)
@@ -132,18 +132,13 @@ def _blocks(starts: list[int], window: int, kind: torch.dtype) -> Iterator[_Bloc
             yield _Block(slice(first, last), keys, (first - last) % step)
 
 
-def _step(kind: torch.dtype) -> int:
-    """What blocks are filled up to a multiple of.
+def size_step(kind: torch.dtype) -> int:
+    """What sizes of products on a processor are filled up to a multiple of, so that they come again.
 
-    In 16-bit numbers oneDNN prepares a kernel for every size of a product and keeps it: 30 ms and some megabytes for
-    each new length of a row (SmolLM2, two cores). MKL, which multiplies in float32, prepares nothing.
+    In 16-bit numbers oneDNN prepares a kernel for every size and keeps it: 110 ms for each new number of tokens, 30 for
+    each length of a row, and some megabytes (SmolLM2, two cores). MKL, which multiplies in float32, prepares nothing.
     """
     return 1 if kind == torch.float32 else _STEP
-
-
-def filled(length: int) -> int:
-    """What a row's length is filled up to where sizes should come again."""
-    return -(-length // _STEP) * _STEP
 
 
 def _heads_of(part: Tensor, key: Tensor) -> Tensor:
