@@ -529,6 +529,18 @@ def test_every_setting_of_model_and_training_is_a_field_with_help_and_limits() -
     assert all(field.help for field in fields())
 
 
+def test_f5_opens_the_settings_from_the_search_too() -> None:
+    async def test(pilot: Pilot[int]) -> None:
+        screen = await listed(pilot)
+        await pilot.press("slash", "f5")
+        await until(pilot, lambda: screen.has_class("-settings") and screen.query_one(SettingsView).table.has_focus)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.has_class("-list"))
+        assert not screen.has_class("-settings")
+
+    drive(test)
+
+
 def test_the_settings_show_what_each_is_and_why() -> None:
     async def test(pilot: Pilot[int]) -> None:
         await in_settings(pilot)
